@@ -1,0 +1,48 @@
+// Command hearth-lab measures Hearthline and gives it something to live in: homes made of network
+// namespaces, fleets of real agents, and judges for the models. Each tool is one package below this one.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// tool is one subcommand. run parses its own flags from args and blocks until done.
+type tool struct {
+	name  string
+	about string
+	run   func(ctx context.Context, args []string) error
+}
+
+var tools = []tool{}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 {
+		for _, t := range tools {
+			if t.name != os.Args[1] {
+				continue
+			}
+			err := t.run(ctx, os.Args[2:])
+			if errors.Is(err, flag.ErrHelp) {
+				return
+			}
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "hearth-lab %s: %v\n", t.name, err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: hearth-lab TOOL [flags]")
+	for _, t := range tools {
+		fmt.Fprintf(os.Stderr, "  %-10s %s\n", t.name, t.about)
+	}
+	os.Exit(2)
+}

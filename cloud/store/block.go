@@ -1,0 +1,120 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+)
+
+// BlockSpec declares a table of blocks of bytes, such as telemetry as it came from a device. Everything
+// that is asked for without opening the block is a column of the key.
+type BlockSpec struct {
+	Key     Columns
+	Indexes []BlockIndex
+}
+
+// BlockIndex is one more order of blocks, over columns of the key.
+type BlockIndex struct {
+	Name string
+	On   []string
+}
+
+// Blocks is a table of blocks of bytes.
+type Blocks struct{ s Schema }
+
+// Block is one block with its whole key.
+type Block struct {
+	Key   Key
+	Bytes []byte
+}
+
+// NewBlocks declares a table of blocks. It panics when an index names a column that is not in the key.
+func NewBlocks(name string, spec BlockSpec) *Blocks {
+	b := &Blocks{Schema{
+		Name:  name,
+		Key:   spec.Key,
+		Bytes: true,
+		KeyOf: func(v any) Key { return v.(*Block).Key },
+		Decode: func(_ Codec, key Key, doc []byte) (any, error) {
+			return &Block{key, doc}, nil
+		},
+	}}
+	for _, ix := range spec.Indexes {
+		six := SchemaIndex{Name: ix.Name}
+		var at []int
+		for _, col := range ix.On {
+			for i, c := range spec.Key {
+				if c.Name == col {
+					six.On = append(six.On, c)
+					at = append(at, i)
+				}
+			}
+		}
+		if len(at) != len(ix.On) {
+			panic(fmt.Sprintf("store: blocks %s: index %s is not over columns of the key", name, ix.Name))
+		}
+		six.One = func(v any) Key {
+			key := v.(*Block).Key
+			k := make(Key, len(at))
+			for i, a := range at {
+				if a < len(key) { // a key that is too short is refused before its index rows are written
+					k[i] = key[a]
+				}
+			}
+			return k
+		}
+		b.s.Indexes = append(b.s.Indexes, six)
+	}
+	return b
+}
+
+// Schema returns the declaration as engines see it.
+func (b *Blocks) Schema() *Schema { return &b.s }
+
+// Get returns a copy of the block with this whole key, or ErrNotFound.
+func (b *Blocks) Get(tx Tx, key ...any) ([]byte, error) {
+	doc, err := tx.Rows().Get(&b.s, key)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, doc...), nil
+}
+
+// Put writes a block, replacing one with the same key. The caller leaves data alone until the transaction
+// has ended.
+func (b *Blocks) Put(tx Tx, data []byte, key ...any) error {
+	return tx.Rows().Put(&b.s, &Block{key, data}, data, false)
+}
+
+// Insert is Put that returns ErrExists when a block with this key is there.
+func (b *Blocks) Insert(tx Tx, data []byte, key ...any) error {
+	return tx.Rows().Put(&b.s, &Block{key, data}, data, true)
+}
+
+// Delete removes the block with this whole key, or returns ErrNotFound.
+func (b *Blocks) Delete(tx Tx, key ...any) error { return tx.Rows().Delete(&b.s, key) }
+
+// Scan goes through a range in order, like Table.Scan. A block's Bytes are valid until the next turn of
+// the loop; copy what outlives it.
+func (b *Blocks) Scan(tx Tx, r Range) iter.Seq2[Block, error] {
+	return func(yield func(Block, error) bool) {
+		ix, err := b.s.Index(r.Index)
+		if err != nil {
+			yield(Block{}, err)
+			return
+		}
+		order := b.s.Order(ix)
+		before := order[:len(order)-len(b.s.Key)]
+		var bad error
+		err = tx.Rows().Scan(&b.s, r, func(pos, doc []byte) bool {
+			var key Key
+			if key, _, bad = CutKey(SkipKey(pos, before), b.s.Key); bad != nil {
+				return false
+			}
+			return yield(Block{key, doc}, nil)
+		})
+		if err = errors.Join(bad, err); err != nil {
+			yield(Block{}, err)
+		}
+	}
+}

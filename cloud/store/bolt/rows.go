@@ -1,0 +1,256 @@
+package bolt
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/hearthline/hearthline/cloud/store"
+)
+
+// session is one bbolt transaction, shared by the requests of a group.
+type session struct {
+	db     *DB
+	tx     *bbolt.Tx
+	tables []openTable // by the table's place in db.names; opened on first use
+	writes int         // changes so far; a scan looks at it to see whether its cursor is still good
+	key    []byte      // scratch
+	keys   []store.Key // scratch
+}
+
+type openTable struct {
+	primary *bbolt.Bucket
+	get     *bbolt.Cursor // for point reads: reusing it saves an allocation each
+	indexes []*bbolt.Bucket
+}
+
+func (db *DB) begin(writable bool) (*session, error) {
+	tx, err := db.bolt.Begin(writable)
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return nil, store.ErrClosed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return &session{db: db, tx: tx, tables: make([]openTable, len(db.names))}, nil
+}
+
+func (s *session) table(schema *store.Schema) (*openTable, error) {
+	i, ok := s.db.tables[schema]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", store.ErrUnknownTable, schema.Name)
+	}
+	t := &s.tables[i]
+	if t.primary == nil {
+		n := &s.db.names[i]
+		t.primary = s.tx.Bucket(n.primary)
+		t.get = t.primary.Cursor()
+		t.indexes = make([]*bbolt.Bucket, len(n.indexes))
+		for j, name := range n.indexes {
+			t.indexes[j] = s.tx.Bucket(name)
+		}
+	}
+	return t, nil
+}
+
+// txn is one request's view of a session: the session within one tenant.
+type txn struct {
+	*session
+	tenant string
+	ended  bool
+}
+
+var errEnded = fmt.Errorf("%w: transaction used after its function returned", store.ErrInvalid)
+
+func (t *txn) end()               { t.ended = true }
+func (t *txn) Tenant() string     { return t.tenant }
+func (t *txn) Rows() store.Rows   { return t }
+func (t *txn) Codec() store.Codec { return store.CBOR }
+
+// rowKey writes tenant and whole key into the scratch.
+func (t *txn) rowKey(cols store.Columns, key store.Key) ([]byte, error) {
+	if t.ended {
+		return nil, errEnded
+	}
+	if len(key) != len(cols) {
+		return nil, fmt.Errorf("%w: key of %d parts for %d columns", store.ErrInvalid, len(key), len(cols))
+	}
+	k, err := store.AppendKey(t.start(), cols, key)
+	t.key = k
+	return k, err
+}
+
+func (t *txn) start() []byte { return append(append(t.key[:0], t.tenant...), 0) }
+
+func (t *txn) Get(s *store.Schema, key store.Key) ([]byte, error) {
+	tab, err := t.table(s)
+	if err != nil {
+		return nil, err
+	}
+	k, err := t.rowKey(s.Key, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	if v := tab.lookup(k); v != nil {
+		return v, nil
+	}
+	return nil, fmt.Errorf("%s: %w", s.Name, store.ErrNotFound)
+}
+
+// lookup returns the value at k, not nil, or nil.
+func (tab *openTable) lookup(k []byte) []byte {
+	found, v := tab.get.Seek(k)
+	if !bytes.Equal(found, k) {
+		return nil
+	}
+	if v == nil {
+		v = []byte{}
+	}
+	return v
+}
+
+func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
+	tab, err := t.table(s)
+	if err != nil {
+		return err
+	}
+	if !t.tx.Writable() {
+		return store.ErrReadOnly
+	}
+	key := s.KeyOf(v)
+	k, err := t.rowKey(s.Key, key)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
+	old := tab.lookup(k)
+	if old != nil && insert {
+		return fmt.Errorf("%s: %w", s.Name, store.ErrExists)
+	}
+	if len(s.Indexes) == 0 {
+		t.writes++
+		return tab.primary.Put(k, doc)
+	}
+	row := bytes.Clone(k) // the scratch goes on to hold index keys
+	var was any
+	if old != nil {
+		if was, err = s.Decode(t.Codec(), key, old); err != nil {
+			return fmt.Errorf("%w: decode %s: %w", store.ErrCorrupt, s.Name, err)
+		}
+	}
+	// All keys are checked before anything is written.
+	plan, err := t.plan(s, row[len(t.tenant)+1:], was, v)
+	if err != nil {
+		return err
+	}
+	t.writes++
+	if err := tab.primary.Put(row, doc); err != nil {
+		return err
+	}
+	return plan.apply(tab)
+}
+
+func (t *txn) Delete(s *store.Schema, key store.Key) error {
+	tab, err := t.table(s)
+	if err != nil {
+		return err
+	}
+	if !t.tx.Writable() {
+		return store.ErrReadOnly
+	}
+	k, err := t.rowKey(s.Key, key)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
+	old := tab.lookup(k)
+	if old == nil {
+		return fmt.Errorf("%s: %w", s.Name, store.ErrNotFound)
+	}
+	if len(s.Indexes) == 0 {
+		t.writes++
+		return tab.primary.Delete(k)
+	}
+	row := bytes.Clone(k)
+	was, err := s.Decode(t.Codec(), key, old)
+	if err != nil {
+		return fmt.Errorf("%w: decode %s: %w", store.ErrCorrupt, s.Name, err)
+	}
+	plan, err := t.plan(s, row[len(t.tenant)+1:], was, nil)
+	if err != nil {
+		return err
+	}
+	t.writes++
+	if err := tab.primary.Delete(row); err != nil {
+		return err
+	}
+	return plan.apply(tab)
+}
+
+// indexPlan is what a write changes in the indexes of a table.
+type indexPlan []indexChange
+
+type indexChange struct {
+	index int
+	key   []byte
+	put   bool
+}
+
+// plan works out the index rows that change when a row goes from was to now; either may be nil.
+func (t *txn) plan(s *store.Schema, pk []byte, was, now any) (indexPlan, error) {
+	var plan indexPlan
+	for i := range s.Indexes {
+		from := len(plan)
+		for _, side := range [2]struct {
+			v   any
+			put bool
+		}{{now, true}, {was, false}} {
+			if side.v == nil {
+				continue
+			}
+			t.keys = s.Keys(t.keys[:0], i, side.v)
+		next:
+			for _, key := range t.keys {
+				if len(key) != len(s.Indexes[i].On) {
+					return nil, fmt.Errorf("%s.%s: %w: key of %d parts for %d columns", s.Name, s.Indexes[i].Name, store.ErrInvalid, len(key), len(s.Indexes[i].On))
+				}
+				k, err := store.AppendKey(t.start(), s.Indexes[i].On, key)
+				t.key = k
+				if err != nil {
+					return nil, fmt.Errorf("%s.%s: %w", s.Name, s.Indexes[i].Name, err)
+				}
+				k = append(k, pk...)
+				t.key = k
+				for j := from; j < len(plan); j++ {
+					if !bytes.Equal(plan[j].key, k) {
+						continue
+					}
+					if !side.put && plan[j].put { // it stays: no change
+						plan[j].key = nil
+					}
+					continue next
+				}
+				plan = append(plan, indexChange{i, bytes.Clone(k), side.put})
+			}
+		}
+	}
+	return plan, nil
+}
+
+func (p indexPlan) apply(tab *openTable) error {
+	for _, c := range p {
+		var err error
+		switch {
+		case c.key == nil:
+		case c.put:
+			err = tab.indexes[c.index].Put(c.key, nil)
+		default:
+			err = tab.indexes[c.index].Delete(c.key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package bolt
+
+import (
+	"bytes"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/hearthline/hearthline/cloud/store"
+)
+
+// span is a range of whole bucket keys: lo <= key < hi.
+type span struct {
+	lo, hi []byte
+	after  []byte // not nil: start behind this key
+}
+
+func (t *txn) span(s *store.Schema, order store.Columns, r store.Range) (span, error) {
+	base, err := store.AppendKey(bytes.Clone(t.start()), order, r.Prefix)
+	if err != nil {
+		return span{}, err
+	}
+	sp := span{lo: base, hi: successor(base)}
+	bound := func(part any) ([]byte, error) {
+		if len(r.Prefix) == len(order) {
+			return nil, fmt.Errorf("%w: bound behind the last column", store.ErrInvalid)
+		}
+		return store.AppendKey(bytes.Clone(base), order[len(r.Prefix):], store.Key{part})
+	}
+	if r.From != nil {
+		if sp.lo, err = bound(r.From); err != nil {
+			return span{}, err
+		}
+	}
+	if r.To != nil {
+		if sp.hi, err = bound(r.To); err != nil {
+			return span{}, err
+		}
+	}
+	pos, err := r.After.Pos(order)
+	if err != nil {
+		return span{}, err
+	}
+	if pos != nil {
+		sp.after = append(t.start(), pos...)
+		t.key = nil // given away
+	}
+	return sp, nil
+}
+
+// successor is the least key that is greater than all keys beginning with p. There is one: p begins with
+// a tenant, which is ASCII.
+func successor(p []byte) []byte {
+	s := bytes.Clone(p)
+	for i := len(s) - 1; ; i-- {
+		if s[i]++; s[i] != 0 {
+			return s[:i+1]
+		}
+	}
+}
+
+// seek puts c on the first key of the span in the direction of the scan.
+func (sp span) seek(c *bbolt.Cursor, reverse bool) (k, v []byte) {
+	if !reverse {
+		from := sp.lo
+		if bytes.Compare(sp.after, from) > 0 {
+			from = sp.after
+		}
+		if k, v = c.Seek(from); k != nil && bytes.Equal(k, sp.after) {
+			k, v = c.Next()
+		}
+		return k, v
+	}
+	to := sp.hi
+	if sp.after != nil && bytes.Compare(sp.after, to) < 0 {
+		to = sp.after
+	}
+	if k, _ = c.Seek(to); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+func (sp span) holds(k []byte) bool {
+	return k != nil && bytes.Compare(k, sp.lo) >= 0 && bytes.Compare(k, sp.hi) < 0
+}
+
+func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) bool) error {
+	if t.ended {
+		return errEnded
+	}
+	tab, err := t.table(s)
+	if err != nil {
+		return err
+	}
+	ix, err := s.Index(r.Index)
+	if err != nil {
+		return err
+	}
+	sp, err := t.span(s, s.Order(ix), r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
+	bucket := tab.primary
+	if ix >= 0 {
+		bucket = tab.indexes[ix]
+	}
+	var (
+		skip     = len(t.tenant) + 1
+		writable = t.tx.Writable()
+		c        = bucket.Cursor()
+		k, v     = sp.seek(c, r.Reverse)
+		n        int
+		row      []byte
+		here     []byte
+	)
+	for sp.holds(k) {
+		if ix >= 0 {
+			row = append(row[:0], k[:skip]...)
+			row = append(row, store.SkipKey(k[skip:], s.Indexes[ix].On)...)
+			if v = tab.lookup(row); v == nil {
+				return fmt.Errorf("%w: %s: index %s names a row that is not there", store.ErrCorrupt, s.Name, r.Index)
+			}
+		}
+		seen := t.writes
+		if writable { // the loop may write, and what bbolt gave us then moves
+			here = append(here[:0], k...)
+			k = here
+			if s.Bytes {
+				v = bytes.Clone(v)
+			}
+		}
+		if !yield(k[skip:], v) {
+			return nil
+		}
+		if n++; n == r.Limit {
+			return nil
+		}
+		switch {
+		case t.writes != seen:
+			sp.after = here
+			k, v = sp.seek(c, r.Reverse)
+		case r.Reverse:
+			k, v = c.Prev()
+		default:
+			k, v = c.Next()
+		}
+	}
+	return nil
+}

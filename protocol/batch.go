@@ -41,6 +41,9 @@ type Record struct {
 	Body cbor.RawMessage `cbor:"5,keyasint"` // an Event, Schema, Block or Gap
 }
 
+// MaxSequence is the highest sequence that a batch may begin with: arithmetic on sequences cannot overflow.
+const MaxSequence = 1 << 62
+
 // Next is the sequence after the last record of the batch.
 func (b *Batch) Next() uint64 {
 	next := b.First
@@ -54,7 +57,7 @@ func (b *Batch) check() error {
 	if err := checkVersion("batch", b.Version); err != nil {
 		return err
 	}
-	if b.Epoch == 0 || b.First == 0 {
+	if b.Epoch == 0 || b.First == 0 || b.First > MaxSequence {
 		return fmt.Errorf("%w: batch epoch and first sequence start at 1, got %d and %d", ErrInvalid, b.Epoch, b.First)
 	}
 	if n := len(b.Records); n == 0 || n > MaxRecords {
@@ -81,6 +84,9 @@ type Gap struct {
 }
 
 func (g *Gap) check() error {
+	if g.Records == 0 {
+		return fmt.Errorf("%w: gap of no records", ErrInvalid)
+	}
 	switch g.Reason {
 	case "quota", "corrupt", "restart":
 		return nil

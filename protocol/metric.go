@@ -25,7 +25,7 @@ const (
 // Schema names the columns of the blocks that refer to it, until a new one is sent.
 type Schema struct {
 	Version uint64   `cbor:"0,keyasint"`
-	ID      uint64   `cbor:"1,keyasint"` // content hash of Metrics; Block.Schema refers to it
+	ID      uint64   `cbor:"1,keyasint"` // content hash of Metrics, as NewSchema makes it; Block.Schema refers to it
 	Metrics []Metric `cbor:"2,keyasint"`
 }
 
@@ -61,6 +61,9 @@ func (s *Schema) check() error {
 	}
 	if n := len(s.Metrics); n == 0 || n > MaxMetrics {
 		return fmt.Errorf("%w: schema has %d metrics, want 1 to %d", ErrInvalid, n, MaxMetrics)
+	}
+	if id := schemaID(s.Metrics); s.ID != id {
+		return fmt.Errorf("%w: schema has id %x, its metrics hash to %x", ErrInvalid, s.ID, id)
 	}
 	for i := range s.Metrics {
 		m := &s.Metrics[i]

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/wire"
 )
 
 // tool is one subcommand. run parses its own flags from args and blocks until done.
@@ -19,7 +21,9 @@ type tool struct {
 	run   func(ctx context.Context, args []string) error
 }
 
-var tools = []tool{}
+var tools = []tool{
+	{"wire", "bytes and nanoseconds per telemetry value", wire.Run},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/wire"
 )
 
@@ -22,6 +23,7 @@ type tool struct {
 }
 
 var tools = []tool{
+	{"home", "a home of network namespaces with real faults", home.Run},
 	{"wire", "bytes and nanoseconds per telemetry value", wire.Run},
 }
 

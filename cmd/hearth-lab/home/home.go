@@ -1,11 +1,11 @@
 // Package home builds a smart home out of network namespaces, with real DHCP, DNS, NAT and real faults.
 //
-//	 hub ──eth0──── router ──wan0──── isp ──────── wan       203.0.113.53  the provider's resolver
-//	  │             192.168.50.1      100.64.7.1    │        203.0.113.9   another resolver
-//	  │             dnsmasq: DHCP,                  │        203.0.113.7   a host that answers pings
-//	  │             DNS; NAT                        │        203.0.113.80  a web server
-//	  └─────lte0─── lte ────────────────────────────┘        203.0.113.10  the cloud
-//	                192.168.8.1, the second uplink
+//	hub ──eth0──── router ──wan0──── isp ──────── wan       203.0.113.53  the provider's resolver
+//	 │             192.168.50.1      100.64.7.1    │        203.0.113.9   another resolver
+//	 │             dnsmasq: DHCP,                  │        203.0.113.7   a host that answers pings
+//	 │             DNS; NAT                        │        203.0.113.80  a web server
+//	 └─────lte0─── lte ────────────────────────────┘        203.0.113.10  the cloud
+//	               192.168.8.1, the second uplink
 //
 // The addresses are from the ranges kept for documentation and for carriers; they exist only inside
 // the namespaces. What is sent to 203.0.113.10 leaves the home towards the process that plays the
@@ -31,6 +31,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -116,10 +117,10 @@ func Up(ctx context.Context, opts Options) (*Home, error) {
 		return nil, fmt.Errorf("home: %w", err)
 	}
 	opts.Dir = dir
-	if len(socketPath(dir)) > 100 {
-		return nil, fmt.Errorf("home: folder name %s is too long for a socket", dir)
+	if len(socketPath(dir)) > 100 || strings.ContainsAny(dir, ",:\\") {
+		return nil, fmt.Errorf("home: folder %s: its name is too long for a socket, or has one of , : \\ in it", dir)
 	}
-	if err := findPrograms(); err != nil {
+	if err := findPrograms(program); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "hosts"), 0o700); err != nil {
@@ -290,10 +291,10 @@ func socketPath(dir string) string { return filepath.Join(dir, "home.sock") }
 
 var programs = map[string]string{"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base"}
 
-func findPrograms() error {
+func findPrograms(find func(string) (string, error)) error {
 	var missing MissingError
 	for _, name := range []string{"ip", "tc", "nft", "dnsmasq"} {
-		if _, err := program(name); err == nil {
+		if _, err := find(name); err == nil {
 			continue
 		}
 		missing.Programs = append(missing.Programs, name)

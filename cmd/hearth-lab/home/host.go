@@ -115,9 +115,11 @@ func (h *host) feed(text string, peers []*os.File, name string, args ...string) 
 	})
 }
 
-func (h *host) ip(batch string, peers ...*os.File) error { return h.feed(batch, peers, "ip", "-batch", "-") }
-func (h *host) tc(batch string) error                    { return h.feed(batch, nil, "tc", "-force", "-batch", "-") }
-func (h *host) nft(script string) error                  { return h.feed(script, nil, "nft", "-f", "-") }
+func (h *host) ip(batch string, peers ...*os.File) error {
+	return h.feed(batch, peers, "ip", "-batch", "-")
+}
+func (h *host) tc(batch string) error   { return h.feed(batch, nil, "tc", "-force", "-batch", "-") }
+func (h *host) nft(script string) error { return h.feed(script, nil, "nft", "-f", "-") }
 
 // set writes a kernel setting below /proc/sys.
 func (h *host) set(key, value string) error {

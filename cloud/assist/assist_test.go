@@ -121,7 +121,7 @@ func TestTURNRelaysForItsSessionsToAllowedPeersOnly(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	servers, err := server.Servers("s1", time.Minute)
+	servers, _, err := server.Servers("s1", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package assist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ import (
 // TURNOptions configures a TURN server. Listen, Public and Secret are required.
 type TURNOptions struct {
 	Listen     string         // "host:port", UDP and TCP
-	Public     netip.Addr     // where browsers and devices reach it, and where relayed traffic comes from
+	Public     netip.Addr     // where browsers reach it, and where relayed traffic comes from
+	DeviceHost string         // where devices reach it when that differs; empty means Public
 	Secret     string         // shared by all instances; signs the credentials
 	AllowPeers []netip.Prefix // private or special ranges that may be relayed to all the same; none by default
 	Log        *slog.Logger   // nil means none
@@ -110,21 +112,25 @@ var special = func() (all []netip.Prefix) {
 	return all
 }()
 
-// Servers returns how a browser or device reaches this server for one session, for at most life.
+// Servers returns how a browser and a device reach this server for one session, for at most life.
 // The password is an HMAC of the expiry and the session (draft-uberti-behave-turn-rest), so any
 // instance with the same secret accepts it.
-func (t *TURN) Servers(session string, life time.Duration) ([]protocol.ICEServer, error) {
+func (t *TURN) Servers(session string, life time.Duration) (browser, device []protocol.ICEServer, err error) {
 	user, password, err := turn.GenerateLongTermTURNRESTCredentials(t.opts.Secret, session, life)
 	if err != nil {
-		return nil, fmt.Errorf("turn credentials: %w", err)
+		return nil, nil, fmt.Errorf("turn credentials: %w", err)
 	}
 	_, port, err := net.SplitHostPort(t.opts.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("turn listen address: %w", err)
+		return nil, nil, fmt.Errorf("turn listen address: %w", err)
 	}
-	at := net.JoinHostPort(t.opts.Public.String(), port)
-	return []protocol.ICEServer{
-		{URLs: []string{"stun:" + at}},
-		{URLs: []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp"}, Username: user, Credential: password},
-	}, nil
+	servers := func(host string) []protocol.ICEServer {
+		at := net.JoinHostPort(host, port)
+		return []protocol.ICEServer{
+			{URLs: []string{"stun:" + at}},
+			{URLs: []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp"}, Username: user, Credential: password},
+		}
+	}
+	public := t.opts.Public.String()
+	return servers(public), servers(cmp.Or(t.opts.DeviceHost, public)), nil
 }

@@ -1,0 +1,41 @@
+// Command hearth-cloud is the service: broker, ingest, timeline, API and pages in one process.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker (-X main.version=...).
+var version = "dev"
+
+var commands = []struct {
+	name, says string
+	run        func(ctx context.Context, args []string) error
+}{
+	{"openapi", "print the OpenAPI document of the API", printOpenAPI},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 {
+		for _, c := range commands {
+			if c.name == os.Args[1] {
+				if err := c.run(ctx, os.Args[2:]); err != nil {
+					fmt.Fprintf(os.Stderr, "hearth-cloud %s: %v\n", c.name, err)
+					os.Exit(1)
+				}
+				return
+			}
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: hearth-cloud COMMAND [FLAGS]; --help after a command lists its flags")
+	for _, c := range commands {
+		fmt.Fprintf(os.Stderr, "  %-9s %s\n", c.name, c.says)
+	}
+	os.Exit(2)
+}

@@ -1,0 +1,187 @@
+package scan
+
+import "math"
+
+// Any stands for every value of a dimension.
+const Any = "*"
+
+// Cohort is one value for each dimension, or Any.
+type Cohort []string
+
+// Contains reports whether a device with these labels belongs to the cohort.
+func (c Cohort) Contains(labels []string) bool {
+	for i, v := range c {
+		if v != Any && labels[i] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// nested reports whether one of the two cohorts lies within the other.
+func (c Cohort) nested(o Cohort) bool { return c.within(o) || o.within(c) }
+
+func (c Cohort) within(o Cohort) bool {
+	for i, v := range o {
+		if v != Any && c[i] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// cell is a cohort under watch.
+type cell struct {
+	cohort  Cohort
+	dims    int // that are not Any
+	devices int
+	prior   float64 // log of its share of suspicion before anything is seen
+}
+
+// partition is the fleet cut up: strata of devices alike in every dimension, and the cells, each a sum of strata.
+type partition struct {
+	stratum []int   // of each device
+	member  [][]int // cells of each stratum
+	cells   []cell
+	strata  int
+}
+
+// cut makes the cells of one and two dimensions, and those of the named deeper subsets, that hold at
+// least smallest devices. Suspicion is shared evenly among the kinds of cell, then among the cells of
+// a kind: a region is not the less suspect for there being many pairs of model and firmware.
+func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
+	p := &partition{stratum: make([]int, len(labels))}
+	strata := map[string]int{}
+	var distinct [][]string
+	var sizes []int
+	for d, l := range labels {
+		k := key(l)
+		s, ok := strata[k]
+		if !ok {
+			s = len(distinct)
+			strata[k] = s
+			distinct = append(distinct, l)
+			sizes = append(sizes, 0)
+		}
+		p.stratum[d] = s
+		sizes[s]++
+	}
+	p.strata = len(distinct)
+	p.member = make([][]int, p.strata)
+	kinds := kinds(dims, deeper)
+	for _, kind := range kinds {
+		first := len(p.cells)
+		index := map[string]int{}
+		for _, count := range []bool{true, false} {
+			for s, l := range distinct {
+				c := make(Cohort, dims)
+				for i := range c {
+					c[i] = Any
+				}
+				for _, i := range kind {
+					c[i] = l[i]
+				}
+				if count {
+					index[key(c)] += sizes[s]
+					continue
+				}
+				n, ok := index[key(c)]
+				if !ok {
+					continue
+				}
+				if n >= 0 { // still a count of devices: turn it into a place, stored as its complement
+					if n < smallest {
+						delete(index, key(c))
+						continue
+					}
+					p.cells = append(p.cells, cell{cohort: c, dims: len(kind), devices: n})
+					n = ^(len(p.cells) - 1)
+					index[key(c)] = n
+				}
+				p.member[s] = append(p.member[s], ^n)
+			}
+		}
+		for i := first; i < len(p.cells); i++ {
+			p.cells[i].prior = -math.Log(float64(len(kinds))) - math.Log(float64(len(p.cells)-first))
+		}
+	}
+	return p
+}
+
+func kinds(dims int, deeper [][]int) [][]int {
+	var k [][]int
+	for i := range dims {
+		k = append(k, []int{i})
+	}
+	for i := range dims {
+		for j := i + 1; j < dims; j++ {
+			k = append(k, []int{i, j})
+		}
+	}
+	return append(k, deeper...)
+}
+
+func key(labels []string) string {
+	n := 0
+	for _, l := range labels {
+		n += len(l) + 1
+	}
+	b := make([]byte, 0, n)
+	for _, l := range labels {
+		b = append(append(b, l...), 0)
+	}
+	return string(b)
+}
+
+// sums are reused between steps.
+type sums struct{ strata, cells []statistics }
+
+// gather adds the devices' statistics up into cells. place maps a device to the device whose cohorts it
+// takes (nil for its own); out leaves devices out (nil for none).
+func (p *partition) gather(s *sums, place []int, out []bool, ratio func(device int) *statistics) {
+	s.strata = zeroed(s.strata, p.strata)
+	s.cells = zeroed(s.cells, len(p.cells))
+	for d := range p.stratum {
+		if out != nil && out[d] {
+			continue
+		}
+		at := d
+		if place != nil {
+			at = place[d]
+		}
+		s.strata[p.stratum[at]].add(ratio(d))
+	}
+	for i := range s.strata {
+		for _, c := range p.member[i] {
+			s.cells[c].add(&s.strata[i])
+		}
+	}
+}
+
+func zeroed(s []statistics, n int) []statistics {
+	if cap(s) < n {
+		return make([]statistics, n)
+	}
+	s = s[:n]
+	clear(s)
+	return s
+}
+
+// score is the log of the evidence for "some start, some way" in a cell, averaged evenly over both.
+// Below floor the exact value does not matter, and a bound is returned.
+func (s *statistics) score(floor float64) float64 {
+	top := s[0]
+	for _, v := range s[1:] {
+		top = max(top, v)
+	}
+	if float64(top) < floor {
+		return float64(top)
+	}
+	sum := 0.0
+	for _, v := range s {
+		if d := v - top; d > -12 {
+			sum += math.Exp(float64(d))
+		}
+	}
+	return float64(top) + math.Log(sum/float64(len(s)))
+}

@@ -128,13 +128,13 @@ func answer[T any](v T, err error) (*body[T], error) {
 // none is an answer without a body.
 type none struct{}
 
-// lang is the language in which the caller wants texts.
-type lang struct {
+// InLang is the language in which the caller wants texts.
+type InLang struct {
 	Lang   string `query:"lang" maxLength:"35" doc:"en, zh-CN or zh-TW; default is Accept-Language"`
 	Accept string `header:"Accept-Language" hidden:"true"`
 }
 
-func (l lang) String() string {
+func (l InLang) String() string {
 	if l.Lang != "" {
 		return l.Lang
 	}

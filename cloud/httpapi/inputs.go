@@ -8,32 +8,38 @@ import (
 
 // What callers send. Limits are part of the OpenAPI document and checked before a handler runs.
 
-type paged struct {
+// InPage asks for a part of a list.
+type InPage struct {
 	Before string `query:"before" maxLength:"2048" doc:"cursor from next of the page before"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
 
-type inCustomer struct {
-	lang
+// InCustomer names a customer.
+type InCustomer struct {
+	InLang
 	Customer string `path:"customer" minLength:"1" maxLength:"64"`
 }
 
-type inHome struct {
-	lang
+// InHome names a home.
+type InHome struct {
+	InLang
 	Home string `path:"home" minLength:"1" maxLength:"64"`
 }
 
-type inDevice struct {
-	lang
+// InDevice names a device.
+type InDevice struct {
+	InLang
 	Device string `path:"device" minLength:"1" maxLength:"64"`
 }
 
-type inTicket struct {
-	lang
+// InTicket names a ticket.
+type InTicket struct {
+	InLang
 	Ticket string `path:"ticket" minLength:"1" maxLength:"64"`
 }
 
-type inSession struct {
+// InSession names a remote session.
+type InSession struct {
 	Session string `path:"session" minLength:"1" maxLength:"64"`
 }
 
@@ -59,32 +65,32 @@ type inOpenInbox struct {
 }
 
 type inFind struct {
-	lang
+	InLang
 	Q string `query:"q" required:"true" minLength:"2" maxLength:"128" doc:"part of a name, a phone number in any notation, an e-mail, an account, a device id or name"`
 }
 
 type inCaller struct {
-	lang
+	InLang
 	Phone string `query:"phone" required:"true" minLength:"3" maxLength:"32" doc:"in any notation; without a country code, the tenant's is taken"`
 }
 
 type inHomes struct {
-	lang
-	paged
+	InLang
+	InPage
 }
 
 type inEntries struct {
-	inHome
-	paged
+	InHome
+	InPage
 }
 
 type inWhy struct {
-	inHome
+	InHome
 	Entry string `path:"entry" minLength:"1" maxLength:"128"`
 }
 
 type inTelemetry struct {
-	inDevice
+	InDevice
 	Metric []string  `query:"metric,explode" minItems:"1" maxItems:"16" required:"true" doc:"names; metric{instance} for one instance only"`
 	From   time.Time `query:"from" doc:"default is an hour before to"`
 	To     time.Time `query:"to" doc:"default is now"`
@@ -92,18 +98,18 @@ type inTelemetry struct {
 }
 
 type inTickets struct {
-	lang
-	State string `query:"state" enum:"open,waiting,solved" default:"open"`
-	paged
+	InLang
+	State []string `query:"state,explode" enum:"open,waiting,solved" maxItems:"3" doc:"absent: those not solved"`
+	InPage
 }
 
 type inProblem struct {
-	lang
+	InLang
 	Problem string `path:"problem" minLength:"1" maxLength:"64"`
 }
 
 type inProblems struct {
-	lang
+	InLang
 	State string `query:"state" enum:"open,closed,all" default:"all"`
 }
 
@@ -123,7 +129,7 @@ type inContact struct {
 }
 
 type inOpenTicket struct {
-	lang
+	InLang
 	Body struct {
 		Home   string `json:"home" minLength:"1" maxLength:"64"`
 		Device string `json:"device,omitempty" maxLength:"64"`
@@ -132,14 +138,14 @@ type inOpenTicket struct {
 }
 
 type inTicketText struct {
-	inTicket
+	InTicket
 	Body struct {
 		Text string `json:"text" minLength:"1" maxLength:"4000"`
 	}
 }
 
 type inDiagnose struct {
-	inDevice
+	InDevice
 	Body struct {
 		Kind   string `json:"kind" enum:"ping,traceroute,dns,dhcp,http,interface,wifi,speed,connection"`
 		Target string `json:"target,omitempty" maxLength:"253"`
@@ -147,7 +153,7 @@ type inDiagnose struct {
 }
 
 type inAskSession struct {
-	inDevice
+	InDevice
 	Body struct {
 		Ticket string   `json:"ticket,omitempty" maxLength:"64"`
 		Allow  []string `json:"allow" minItems:"1" maxItems:"2" enum:"diagnose,metrics"`
@@ -155,7 +161,7 @@ type inAskSession struct {
 }
 
 type inSignal struct {
-	inSession
+	InSession
 	Body Signal
 }
 

@@ -1,0 +1,123 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hearthline/hearthline/cloud"
+	"github.com/hearthline/hearthline/cloud/store"
+	"github.com/hearthline/hearthline/cloud/timeline"
+)
+
+// Patience is how long a device may be away before it is news: longer than a reconnect with full jitter
+// takes after a broker's restart.
+const Patience = 2 * time.Minute
+
+// QueueAway holds the timers that look whether a device is still away.
+const QueueAway = "device-away"
+
+// State is whether a device is there.
+type State struct {
+	Home   string    `json:"home"`
+	Device string    `json:"device"`
+	Online bool      `json:"online"`
+	Since  time.Time `json:"since"` // when Online last changed
+	Agent  string    `json:"agent"` // version of the agent; empty before it was first there
+	Missed bool      `json:"missed"`
+}
+
+var states = store.NewTable("device_states", store.Spec[State]{
+	Key:   store.Columns{store.Text("home"), store.Text("device")},
+	KeyOf: func(s *State) store.Key { return store.Key{s.Home, s.Device} },
+})
+
+// StateOf returns the state of a device; one that was never there has the zero state.
+func StateOf(tx store.Tx, home, device string) (State, error) {
+	s, err := states.Get(tx, home, device)
+	if errors.Is(err, store.ErrNotFound) {
+		return State{Home: home, Device: device}, nil
+	}
+	return s, err
+}
+
+// Append writes an entry to a timeline.
+type Append func(store.Tx, cloud.Entry) error
+
+// Came records that a device is there, with the version of its agent ("" when not yet known). The return
+// of one that was missed becomes an entry, by log.
+func Came(tx store.Tx, home, device, agent string, at time.Time, log Append) error {
+	s, err := StateOf(tx, home, device)
+	if err != nil {
+		return err
+	}
+	if agent == "" {
+		agent = s.Agent
+	}
+	if s.Online && s.Agent == agent {
+		return nil
+	}
+	news := s.Missed || s.Since.IsZero() // it was missed, or never there
+	if !s.Online {
+		s.Since = at.UTC()
+	}
+	s.Online, s.Agent, s.Missed = true, agent, false
+	if err := states.Put(tx, &s); err != nil {
+		return err
+	}
+	timeline.Touch(tx, home)
+	if !news {
+		return nil
+	}
+	return log(tx, entry(s, cloud.KindDeviceOnline))
+}
+
+// Left records that a device is away, and sets the timer after which it is missed.
+func Left(tx store.Tx, home, device string, at time.Time) error {
+	s, err := StateOf(tx, home, device)
+	if err != nil || !s.Online {
+		return err
+	}
+	s.Online, s.Since = false, at.UTC()
+	if err := states.Put(tx, &s); err != nil {
+		return err
+	}
+	timeline.Touch(tx, home)
+	payload, err := json.Marshal(away{home, device, s.Since})
+	if err != nil {
+		return err
+	}
+	id := fmt.Sprintf("%s-%d", device, s.Since.UnixMicro())
+	return store.Enqueue(tx, store.Job{Queue: QueueAway, ID: id, Payload: payload, Due: s.Since.Add(Patience)})
+}
+
+type away struct {
+	Home, Device string
+	Since        time.Time
+}
+
+// StillAway is the timer's work: a device that has not come back since becomes an entry, by log.
+func StillAway(tx store.Tx, payload []byte, log Append) error {
+	var a away
+	if err := json.Unmarshal(payload, &a); err != nil {
+		return fmt.Errorf("read job of queue %s: %w", QueueAway, err)
+	}
+	s, err := StateOf(tx, a.Home, a.Device)
+	if err != nil || s.Online || s.Missed || !s.Since.Equal(a.Since) {
+		return err
+	}
+	s.Missed = true
+	if err := states.Put(tx, &s); err != nil {
+		return err
+	}
+	return log(tx, entry(s, cloud.KindDeviceOffline))
+}
+
+func entry(s State, kind cloud.Kind) cloud.Entry {
+	return cloud.Entry{
+		Home: s.Home, At: s.Since, Kind: kind,
+		Subjects: []cloud.Ref{{Type: cloud.RefDevice, ID: s.Device}},
+		Actor:    cloud.Ref{Type: cloud.RefService, ID: "fleet"},
+	}
+}

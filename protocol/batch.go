@@ -9,7 +9,8 @@ import (
 // Kind says what a record's body is.
 type Kind uint8
 
-// The kinds of record. Event travels on LaneEvent; the others on LaneTelemetry.
+// The kinds of record. Event travels on LaneEvent, Schema and Block on LaneTelemetry, Gap on either: on the
+// event lane it stands for events that an earlier acknowledgement freed and that the cloud lost again.
 const (
 	KindEvent  Kind = 1
 	KindSchema Kind = 2
@@ -44,6 +45,9 @@ type Record struct {
 // MaxSequence is the highest sequence that a batch may begin with: arithmetic on sequences cannot overflow.
 const MaxSequence = 1 << 62
 
+// MaxSpan is the most sequences that one gap may stand for.
+const MaxSpan = 1 << 32
+
 // Next is the sequence after the last record of the batch.
 func (b *Batch) Next() uint64 {
 	next := b.First
@@ -64,18 +68,25 @@ func (b *Batch) check() error {
 		return fmt.Errorf("%w: batch has %d records, want 1 to %d", ErrInvalid, n, MaxRecords)
 	}
 	for i := range b.Records {
-		r := &b.Records[i]
-		if r.Kind < KindEvent || r.Kind > KindGap {
-			return fmt.Errorf("%w: record %d has unknown kind %d", ErrInvalid, i, r.Kind)
-		}
-		if r.Span == 0 || r.Span > 1<<32 || (r.Kind != KindGap && r.Span != 1) {
-			return fmt.Errorf("%w: record %d spans %d sequences", ErrInvalid, i, r.Span)
+		if err := b.Records[i].check(); err != nil {
+			return fmt.Errorf("record %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// Gap stands where records were dropped for want of room: never a silent hole.
+func (r *Record) check() error {
+	if r.Kind < KindEvent || r.Kind > KindGap {
+		return fmt.Errorf("%w: record has unknown kind %d", ErrInvalid, r.Kind)
+	}
+	if r.Span == 0 || r.Span > MaxSpan || (r.Kind != KindGap && r.Span != 1) {
+		return fmt.Errorf("%w: record of kind %d spans %d sequences", ErrInvalid, r.Kind, r.Span)
+	}
+	return nil
+}
+
+// Gap stands where records were dropped for want of room: never a silent hole. A gap that grew since it was
+// last sent covers sequences that are committed already; only the others are gaps.
 type Gap struct {
 	Records uint64 `cbor:"0,keyasint"` // how many were dropped; equals the record's Span
 	From    int64  `cbor:"1,keyasint"` // milliseconds since 1970 by the device's clock, of the oldest dropped

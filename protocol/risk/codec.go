@@ -1,6 +1,7 @@
 package risk
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -25,7 +26,7 @@ type wireState struct {
 	First  []float64 `cbor:"4,keyasint"` // seconds before the state was taken; NaN: never
 	Seen   []float64 `cbor:"5,keyasint"`
 	Heard  []uint32  `cbor:"6,keyasint"`
-	Rates  []float64 `cbor:"7,keyasint,omitempty"`
+	Own    []float64 `cbor:"7,keyasint,omitempty"` // faults, expected, age
 }
 
 func encMode() (cbor.EncMode, error) {
@@ -85,6 +86,9 @@ func (m *Model) state(k *Link, at float64) wireState {
 	for i := range k.seen {
 		w.First[i], w.Seen[i] = at-k.first[i], at-k.seen[i]
 	}
+	if m.Own.Prior > 0 {
+		w.Own = []float64{k.own.faults, k.own.expected, at - k.own.at}
+	}
 	return w
 }
 
@@ -123,6 +127,12 @@ func (m *Model) restore(w wireState, at float64) (*Link, error) {
 			return nil, fmt.Errorf("restore link state: signal %d has no honest times", i)
 		}
 		k.first[i], k.seen[i] = at-w.First[i], at-w.Seen[i]
+	}
+	if len(w.Own) == 3 && m.Own.Prior > 0 {
+		if !finite(w.Own...) || w.Own[0] < 0 || w.Own[1] < 0 {
+			return nil, errors.New("restore link state: its own past is malformed")
+		}
+		k.own = own{w.Own[0], w.Own[1], at - w.Own[2]}
 	}
 	return k, nil
 }

@@ -35,6 +35,7 @@ func scoreStory(t *testing.T) []byte {
 			}
 		}
 		r := s.Score(k, at+mul(5, d.unit()))
+		m.Learn(k, at, r.Base, d.unit() < 0.3, 0.1)
 		fmt.Fprintf(&out, "%016x %016x %s", math.Float64bits(r.Probability), math.Float64bits(r.Logit), r.Abstain)
 		for _, q := range r.Reasons[:r.N] {
 			fmt.Fprintf(&out, " %s/%s %016x", q.Signal, q.What, math.Float64bits(q.Share))

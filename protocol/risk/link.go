@@ -11,6 +11,7 @@ type Link struct {
 	first []float64 // when each signal was first heard; NaN before
 	seen  []float64 // when each signal was last heard; NaN before
 	heard []uint32  // values heard of each signal
+	own   own
 }
 
 // Layout prepares an Input for use. It is safe for concurrent use.
@@ -56,10 +57,11 @@ func (k *Link) Reset() {
 	for i := range k.seen {
 		k.first[i], k.seen[i], k.heard[i] = math.NaN(), math.NaN(), 0
 	}
+	k.own = own{}
 }
 
 // Bytes is the memory the state of the link takes, without headers.
-func (k *Link) Bytes() int { return 4*len(k.slots) + 20*len(k.seen) }
+func (k *Link) Bytes() int { return 4*len(k.slots) + 20*len(k.seen) + 24 }
 
 // Put takes the value v of a signal at time at, in seconds of any clock that does not run backwards. A NaN or an
 // infinity is no value and is ignored; a time before the signal's last one counts as that last one.

@@ -112,3 +112,34 @@ func TestOwnExpAndLogAreExactToTheLastPlaces(t *testing.T) {
 		}
 	}
 }
+
+func TestALinksOwnPastMovesItsRiskAndFadesAgain(t *testing.T) {
+	m := sampleModel(t)
+	k, s := m.NewLink(), NewScorer(m)
+	m.Put(k, 0, 0, 0.1)
+	if r := s.Score(k, 1); r.Probability != r.Base {
+		t.Fatalf("without a past %v becomes %v", r.Base, r.Probability)
+	}
+	for i := range 10 {
+		m.Learn(k, float64(i), 0.1, true, 1) // ten faults where one was expected
+	}
+	after := s.Score(k, 10)
+	odds := after.Probability / (1 - after.Probability) * (1 - after.Base) / after.Base
+	if math.Abs(odds-(10+1.5)/(1+1.5)) > 0.05 {
+		t.Fatalf("the odds grew %.2f times, want (10+1.5)/(1+1.5)", odds)
+	}
+	b, err := m.Export(k, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := m.Restore(b, 5020)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, q := s.Score(k, 30), s.Score(again, 5030); p.Probability != q.Probability {
+		t.Fatalf("restored %v, was %v", q.Probability, p.Probability)
+	}
+	if late := s.Score(k, 50*3600); late.Probability-late.Base > 1e-9 {
+		t.Fatalf("fifty time constants later the past still counts: %v, base %v", late.Probability, late.Base)
+	}
+}

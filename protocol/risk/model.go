@@ -28,6 +28,7 @@ type Model struct {
 	Abstention  Abstention  `cbor:"9,keyasint"`
 	Raise       float64     `cbor:"10,keyasint"` // an Observer is High from this probability on
 	Clear       float64     `cbor:"11,keyasint"` // and calm again below this one; at most Raise
+	Own         OwnPast     `cbor:"12,keyasint"` // correction by the link's own past
 
 	layout *Layout
 }
@@ -174,6 +175,9 @@ func (m *Model) validateRest(n int) error {
 		if c.P[i] < 0 || c.P[i] > 1 || i > 0 && (c.X[i] <= c.X[i-1] || c.P[i] < c.P[i-1]) {
 			return errors.New("calibration must rise")
 		}
+	}
+	if !finite(m.Own.Prior, m.Own.Tau) || m.Own.Prior < 0 || m.Own.Prior > 0 && m.Own.Tau <= 0 {
+		return errors.New("the correction by the own past is malformed")
 	}
 	a := m.Abstention
 	if !finite(a.MinAge, a.MinPresent, a.MaxStrange) || len(a.Lo) != len(a.Hi) || len(a.Lo) != 0 && len(a.Lo) != n {

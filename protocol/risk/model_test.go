@@ -62,6 +62,7 @@ func sampleModel(t testing.TB) *Model {
 		Calibration: Calibration{Slope: 1.1, Offset: -0.2, X: []float64{-6, -3, 0, 3}, P: []float64{0.001, 0.04, 0.4, 0.97}},
 		Abstention:  Abstention{MinAge: 30, MinPresent: 0.2},
 		Raise:       0.3, Clear: 0.15,
+		Own: OwnPast{Prior: 1.5, Tau: 3600},
 	}
 	if err := m.Compile(); err != nil {
 		t.Fatal(err)

@@ -63,6 +63,7 @@ func (w What) String() string {
 // Score is what a model says about a link at one moment.
 type Score struct {
 	Probability float64 // of a fault within the model's horizon; when abstaining, still the model's best guess
+	Base        float64 // the same without the correction by the link's own past; what Learn wants back
 	Logit       float64 // before calibration
 	Abstain     Abstain
 	Reasons     [MaxReasons]Reason // strongest first; N are filled
@@ -88,6 +89,9 @@ func NewScorer(m *Model) *Scorer {
 func (s *Scorer) Score(k *Link, at float64) Score {
 	s.m.layout.Features(k, at, s.x)
 	out := s.features(s.x)
+	if d := s.m.shift(k, at); d != 0 {
+		out.Probability = sigmoid(logit(out.Base) + d)
+	}
 	if out.Abstain == Scored && s.m.Abstention.MinAge > 0 && k.age(at) < s.m.Abstention.MinAge {
 		out.Abstain = TooNew
 	}
@@ -173,7 +177,8 @@ func (s *Scorer) features(x []float32) Score {
 		}
 		z += mul(p.Weight, p.Forest.logit(sum))
 	}
-	out := Score{Logit: z, Probability: s.m.Calibration.Apply(z), Abstain: s.m.Abstention.judge(x)}
+	p := s.m.Calibration.Apply(z)
+	out := Score{Logit: z, Probability: p, Base: p, Abstain: s.m.Abstention.judge(x)}
 	s.reasons(x, &out)
 	return out
 }
@@ -277,4 +282,6 @@ func (k *Link) age(at float64) float64 {
 }
 
 // Unknown is a score for a link no model has anything to say about.
-func Unknown() Score { return Score{Probability: math.NaN(), Logit: math.NaN(), Abstain: TooLittle} }
+func Unknown() Score {
+	return Score{Probability: math.NaN(), Base: math.NaN(), Logit: math.NaN(), Abstain: TooLittle}
+}

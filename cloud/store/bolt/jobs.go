@@ -95,11 +95,11 @@ func (t *txn) moveJob(tenant, queue, id string, was, now *jobRow) error {
 }
 
 func (t *txn) Enqueue(j store.Job) error {
-	if !t.tx.Writable() {
-		return store.ErrReadOnly
-	}
 	if t.ended {
 		return errEnded
+	}
+	if !t.tx.Writable() {
+		return store.ErrReadOnly
 	}
 	if err := j.Check(); err != nil {
 		return err
@@ -117,11 +117,11 @@ func (t *txn) Enqueue(j store.Job) error {
 }
 
 func (t *txn) Cancel(queue, id string) error {
-	if !t.tx.Writable() {
-		return store.ErrReadOnly
-	}
 	if t.ended {
 		return errEnded
+	}
+	if !t.tx.Writable() {
+		return store.ErrReadOnly
 	}
 	if err := (store.Job{Queue: queue, ID: id}).Check(); err != nil {
 		return err

@@ -38,7 +38,7 @@ func (db *DB) begin(writable bool) (*session, error) {
 	return &session{db: db, tx: tx, tables: make([]openTable, len(db.names))}, nil
 }
 
-func (s *session) table(schema *store.Schema) (*openTable, error) {
+func (s *session) open(schema *store.Schema) (*openTable, error) {
 	i, ok := s.db.tables[schema]
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", store.ErrUnknownTable, schema.Name)
@@ -72,15 +72,19 @@ func (t *txn) Codec() store.Codec { return store.CBOR }
 
 // rowKey writes tenant and whole key into the scratch.
 func (t *txn) rowKey(cols store.Columns, key store.Key) ([]byte, error) {
-	if t.ended {
-		return nil, errEnded
-	}
 	if len(key) != len(cols) {
 		return nil, fmt.Errorf("%w: key of %d parts for %d columns", store.ErrInvalid, len(key), len(cols))
 	}
 	k, err := store.AppendKey(t.start(), cols, key)
 	t.key = k
 	return k, err
+}
+
+func (t *txn) table(s *store.Schema) (*openTable, error) {
+	if t.ended {
+		return nil, errEnded
+	}
+	return t.session.open(s)
 }
 
 func (t *txn) start() []byte { return append(append(t.key[:0], t.tenant...), 0) }

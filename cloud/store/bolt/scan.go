@@ -86,9 +86,6 @@ func (sp span) holds(k []byte) bool {
 }
 
 func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) bool) error {
-	if t.ended {
-		return errEnded
-	}
 	tab, err := t.table(s)
 	if err != nil {
 		return err

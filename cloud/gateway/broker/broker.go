@@ -1,0 +1,318 @@
+// Package broker is the embedded MQTT 3.1.1 front end of the devices' door.
+//
+// It is not a general broker. A device publishes on its own up topics, which end in a Handler, and
+// receives on its own down topics; nothing is routed from one client to another, and no session outlives
+// its connection: what must survive is in the device's outbox and in our store. mochi-mqtt parses and
+// answers the protocol; what it must not be trusted with is fenced off here:
+//
+//   - MQTT 5 is refused at CONNECT: a truncated SUBSCRIBE of it panics mochi 2.7.9. A panic of any kind
+//     ends one connection, not the process.
+//   - Packets have a size limit, CONNECT a time limit, keep-alive an upper bound, and handshakes a bound on
+//     how many run at once.
+//   - Each connection has a client of its own inside mochi. Its session takeover deletes the new client
+//     when the old one ends late; here the new connection simply closes the old one.
+//   - Writes never block a goroutine of another client, and PUBACKs are gathered (see conn).
+//   - A topic outside the device's own subtree closes the connection with a logged reason.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/hearthline/hearthline/protocol"
+)
+
+// Handler is told what devices do. Calls about one session come from one goroutine, in order: Connected,
+// any number of Publish, Disconnected. Calls about different sessions are concurrent.
+type Handler interface {
+	// Connected may refuse the device. An error that wraps ErrRefused is told to it as "not authorized",
+	// any other as "server unavailable".
+	Connected(s *Session) error
+	// Publish takes one message. It may block, and with it only this device: that is the back-pressure
+	// (see Session.Busy). The PUBACK goes out when it returns nil; an error closes the connection.
+	Publish(s *Session, c protocol.Channel, payload []byte) error
+	// Disconnected is called once for each session that Connected accepted. takenOver says that a newer
+	// session of the same device is there.
+	Disconnected(s *Session, takenOver bool)
+}
+
+// ErrRefused is wrapped by Handler.Connected when the device may not connect.
+var ErrRefused = errors.New("device refused")
+
+// Identify says who a connection is, from its TLS state. clientID is what CONNECT claims.
+type Identify func(c net.Conn, clientID string) (tenant, device string, err error)
+
+// Options configures a Broker. Handler and Identify are required.
+type Options struct {
+	Handler      Handler
+	Identify     Identify
+	TLS          *tls.Config   // nil serves plain TCP: for measurements only
+	MaxClients   int           // 0 means 200,000
+	MaxPacket    int           // bytes of one packet; 0 means protocol.MaxMessage and 1 KiB for its topic
+	MaxKeepAlive time.Duration // longest silence of a client, whatever it asks for; 0 means 5 minutes
+	Handshake    time.Duration // from accept to CONNECT; 0 means 10 seconds
+	Handshakes   int           // how many run at once; 0 means 256
+	Logger       *slog.Logger  // nil discards
+}
+
+// Broker serves devices. Its methods are safe for concurrent use.
+type Broker struct {
+	opts   Options
+	log    *slog.Logger
+	server *mqtt.Server
+	gate   chan struct{} // a slot for each running handshake
+	serial atomic.Uint64
+	conns  sync.WaitGroup
+
+	mu       sync.RWMutex
+	sessions map[string]*Session // by "tenant/device", the newest of each
+	open     map[net.Conn]struct{}
+	closing  bool
+
+	stats Stats
+}
+
+// Stats counts what happened since the start.
+type Stats struct {
+	Connected   atomic.Int64 // now
+	Refused     atomic.Int64 // handshakes and CONNECTs
+	Violations  atomic.Int64 // connections closed for what the client did
+	Panics      atomic.Int64
+	TakenOver   atomic.Int64
+	Handshaking atomic.Int64 // now
+}
+
+// New returns a Broker that does not serve yet.
+func New(opts Options) (*Broker, error) {
+	if opts.Handler == nil || opts.Identify == nil {
+		return nil, errors.New("broker: Handler and Identify are required")
+	}
+	setDefault(&opts.MaxClients, 200_000)
+	setDefault(&opts.MaxPacket, protocol.MaxMessage+1<<10)
+	setDefault(&opts.MaxKeepAlive, 5*time.Minute)
+	setDefault(&opts.Handshake, 10*time.Second)
+	setDefault(&opts.Handshakes, 256)
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{
+		opts:     opts,
+		log:      opts.Logger,
+		gate:     make(chan struct{}, opts.Handshakes),
+		sessions: map[string]*Session{},
+		open:     map[net.Conn]struct{}{},
+	}
+	caps := mqtt.NewDefaultServerCapabilities()
+	caps.MaximumClients = int64(opts.MaxClients)
+	caps.MaximumPacketSize = uint32(opts.MaxPacket)
+	caps.MaximumClientWritesPending = 1 // nothing is routed through it, and it is allocated for each client
+	caps.MaximumInflight = 64
+	caps.TopicAliasMaximum = 0
+	caps.MinimumProtocolVersion = 4
+	caps.MaximumQos = 1
+	caps.RetainAvailable = 1 // a last will may ask for it; OnPublish keeps anything from being retained
+	caps.SharedSubAvailable = 0
+	b.server = mqtt.New(&mqtt.Options{
+		Capabilities:            caps,
+		ClientNetReadBufferSize: 2 << 10,
+		SysTopicResendInterval:  1 << 30,                       // its $SYS topics stop the world to read memory statistics
+		Logger:                  slog.New(slog.DiscardHandler), // it logs payloads and addresses
+	})
+	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return b, nil
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Stats returns the live counters.
+func (b *Broker) Stats() *Stats { return &b.stats }
+
+// Session returns the session of a connected device.
+func (b *Broker) Session(tenant, device string) (*Session, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	s, ok := b.sessions[tenant+"/"+device]
+	return s, ok
+}
+
+// Send queues a message for a device on this broker; false means that it is not connected, has not
+// subscribed, or does not read.
+func (b *Broker) Send(tenant, device string, c protocol.Channel, payload []byte) bool {
+	s, ok := b.Session(tenant, device)
+	return ok && s.Send(c, payload)
+}
+
+// Serve accepts devices from l until ctx ends, and returns when every connection is closed and its
+// Disconnected has returned. A Broker serves once. Serve closes l.
+func (b *Broker) Serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() {
+		l.Close()
+		b.closeAll()
+	})
+	defer stop()
+	var err error
+	for {
+		var c net.Conn
+		if c, err = l.Accept(); err != nil {
+			if ctx.Err() == nil && temporary(err) {
+				b.log.Warn("cannot accept devices", "error", err)
+				time.Sleep(50 * time.Millisecond) // out of file descriptors: existing connections go on
+				continue
+			}
+			break
+		}
+		b.conns.Add(1)
+		go b.handle(ctx, c)
+	}
+	l.Close()
+	b.closeAll()
+	b.conns.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("accept devices: %w", err)
+}
+
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+func (b *Broker) closeAll() {
+	b.mu.Lock()
+	b.closing = true
+	open := make([]net.Conn, 0, len(b.open))
+	for c := range b.open {
+		open = append(open, c)
+	}
+	b.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+// handle serves one connection from accept to end. A panic ends this connection only.
+func (b *Broker) handle(ctx context.Context, tcp net.Conn) {
+	defer b.conns.Done()
+	defer tcp.Close()
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		return
+	}
+	b.open[tcp] = struct{}{}
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.open, tcp)
+		b.mu.Unlock()
+	}()
+	c := &conn{Conn: tcp, soon: true}
+	defer func() {
+		if p := recover(); p != nil {
+			b.stats.Panics.Add(1)
+			b.log.Error("panic while serving a device", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		b.end(c)
+	}()
+
+	tcp.SetDeadline(time.Now().Add(b.opts.Handshake))
+	if t, ok := tcp.(*net.TCPConn); ok {
+		t.SetNoDelay(true)
+	}
+	if b.opts.TLS != nil {
+		secure, err := b.handshake(ctx, tcp)
+		if err != nil {
+			b.stats.Refused.Add(1)
+			b.log.Info("device refused", "stage", "handshake", "reason", err.Error())
+			return
+		}
+		c.Conn = secure
+	}
+	err := b.server.EstablishConnection("devices", c)
+	c.Close()
+	if s := c.session; s != nil && err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		b.log.Debug("device connection ended", "tenant", s.Tenant, "device", s.Device, "reason", err.Error())
+	}
+	var code packets.Code
+	if errors.As(err, &code) && code != packets.CodeDisconnect {
+		b.stats.Violations.Add(1)
+	}
+}
+
+// handshake does TLS with a bound on how many run at once, so that a fleet that comes back together is
+// served one after the other instead of all too late.
+func (b *Broker) handshake(ctx context.Context, tcp net.Conn) (*tls.Conn, error) {
+	b.stats.Handshaking.Add(1)
+	defer b.stats.Handshaking.Add(-1)
+	ctx, cancel := context.WithTimeout(ctx, b.opts.Handshake)
+	defer cancel()
+	select {
+	case b.gate <- struct{}{}:
+		defer func() { <-b.gate }()
+	case <-ctx.Done():
+		return nil, errors.New("too many handshakes at once")
+	}
+	// A client holds a slot no longer than this, so that silent ones cannot starve the others.
+	tcp.SetDeadline(time.Now().Add(b.opts.Handshake / 4))
+	secure := tls.Server(tcp, b.opts.TLS)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	tcp.SetDeadline(time.Now().Add(b.opts.Handshake))
+	return secure, nil
+}
+
+// begin makes s the session of its device and closes the one before.
+func (b *Broker) begin(s *Session) {
+	b.mu.Lock()
+	old := b.sessions[s.key]
+	b.sessions[s.key] = s
+	b.mu.Unlock()
+	b.stats.Connected.Add(1)
+	if old != nil {
+		b.stats.TakenOver.Add(1)
+		old.conn.Conn.Close() // not conn.Close: an old client that does not read must not hold up the new one
+	}
+}
+
+// end tells the handler that the session of c is over, if it ever began.
+func (b *Broker) end(c *conn) {
+	s := c.session
+	if s == nil {
+		return
+	}
+	b.mu.Lock()
+	takenOver := b.sessions[s.key] != s
+	if !takenOver {
+		delete(b.sessions, s.key)
+	}
+	b.mu.Unlock()
+	b.stats.Connected.Add(-1)
+	b.opts.Handler.Disconnected(s, takenOver)
+}
+
+// name gives every connection its own client inside mochi.
+func (b *Broker) name(s *Session) string {
+	return s.key + "#" + strconv.FormatUint(b.serial.Add(1), 36)
+}

@@ -1,0 +1,132 @@
+package broker
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// Limits of one connection.
+const (
+	writeTimeout = 10 * time.Second // a client that takes nothing for so long is gone
+	maxPending   = 512 << 10        // bytes waiting to be written; a client that lets more pile up is not reading
+	keepBuffer   = 1 << 10          // a larger buffer is given back once it is empty
+)
+
+var errSlow = errors.New("client does not read: too much is waiting to be written")
+
+// conn gathers small writes. A client that sends twenty records in one segment gets its twenty PUBACKs in
+// one segment too: what the reading goroutine writes waits until that goroutine is about to read again.
+// What other goroutines write meanwhile goes along; when nobody is about to flush, a goroutine that lives
+// only until the buffer is empty does. So an idle connection costs no writer, and a client that does not
+// read blocks nobody but itself.
+type conn struct {
+	net.Conn
+	session *Session // set in CONNECT, by the reading goroutine
+
+	mu       sync.Mutex
+	pending  []byte
+	flushing bool // some goroutine is writing and will take what is pending
+	soon     bool // the reading goroutine is at work and will flush before it reads again
+	err      error
+}
+
+// Write queues p. It never blocks.
+func (c *conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
+	}
+	if len(c.pending)+len(p) > maxPending {
+		c.err = errSlow
+		c.Conn.Close() // wakes the reading goroutine, which ends the session
+		return 0, c.err
+	}
+	c.pending = append(c.pending, p...)
+	c.kick()
+	return len(p), nil
+}
+
+// kick starts a writer unless somebody will write anyway. c.mu is held.
+func (c *conn) kick() {
+	if len(c.pending) > 0 && !c.flushing && !c.soon && c.err == nil {
+		c.flushing = true
+		go c.flush()
+	}
+}
+
+// flush writes until nothing is pending. The caller has set c.flushing.
+func (c *conn) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var empty []byte
+	for c.err == nil && len(c.pending) > 0 {
+		out := c.pending
+		c.pending = empty
+		c.mu.Unlock()
+		c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_, err := c.Conn.Write(out)
+		c.mu.Lock()
+		if err != nil {
+			c.err = err
+			c.Conn.Close()
+		}
+		if empty = out[:0]; cap(out) > keepBuffer {
+			empty = nil
+		}
+	}
+	if c.pending == nil {
+		c.pending = empty
+	}
+	c.flushing = false
+}
+
+// Read flushes and then waits for the client.
+func (c *conn) Read(p []byte) (int, error) {
+	c.rest()
+	n, err := c.Conn.Read(p)
+	c.work()
+	return n, err
+}
+
+// rest is called by the reading goroutine before it waits for anything: from now on others flush.
+func (c *conn) rest() {
+	c.mu.Lock()
+	c.soon = false
+	mine := len(c.pending) > 0 && !c.flushing && c.err == nil
+	c.flushing = c.flushing || mine
+	c.mu.Unlock()
+	if mine {
+		c.flush()
+	}
+}
+
+// work is called by the reading goroutine when it goes on.
+func (c *conn) work() {
+	c.mu.Lock()
+	c.soon = true
+	c.mu.Unlock()
+}
+
+// Close writes what is pending, such as the reason of a refusal, and closes.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	c.soon = false
+	mine := len(c.pending) > 0 && !c.flushing && c.err == nil
+	c.flushing = c.flushing || mine
+	c.mu.Unlock()
+	if mine {
+		c.flush()
+	}
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = net.ErrClosed
+	}
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// SetDeadline bounds reading only: writes have a deadline of their own, set by flush.
+func (c *conn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }

@@ -1,0 +1,323 @@
+// Package ingest commits what devices send: each record once, in whichever order it comes, and tells
+// the device only afterwards.
+//
+//	Submit ---> queue by device ---> group commit ---> one Ack per device, lane and epoch
+//	 decodes,    bounded; waits       one transaction    telemetry to observers
+//	 checks      when full            per home
+//
+// Submit runs in the goroutine of the connection, so decoding uses every processor and waiting is
+// back-pressure on that device alone. One loop takes from every device in turn and commits what has
+// gathered while the last commit was being synced; nothing is done per message that can be done per batch.
+//
+// A record that cannot be understood, or whose consequences fail, becomes an entry "record.set_aside" and
+// never blocks the records around it. A store that is full or unreachable is waited for: nothing is
+// acknowledged, sockets stall, memory stays bounded, and devices keep what they have.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearthline/hearthline/cloud"
+	"github.com/hearthline/hearthline/cloud/store"
+	"github.com/hearthline/hearthline/protocol"
+)
+
+// Devices says where a device belongs.
+type Devices interface {
+	// Home returns the home of a device, or store.ErrNotFound.
+	Home(tx store.Tx, device string) (home string, err error)
+}
+
+// Timeline appends an entry and runs what follows from it, in the same transaction.
+type Timeline interface {
+	Append(tx store.Tx, e cloud.Entry) error
+}
+
+// Telemetry keeps schemas and blocks as they came.
+type Telemetry interface {
+	PutSchema(tx store.Tx, home, device string, s *protocol.Schema) error
+	// PutBlock keeps a block by the corrected time of its first row and of sealing, and its place on the
+	// device's telemetry lane. It keeps bytes, which nobody changes.
+	PutBlock(tx store.Tx, home, device string, from, to time.Time, epoch, sequence uint64, bytes []byte) error
+}
+
+// Commands is told when an event of a device answers a command.
+type Commands interface {
+	Answered(tx store.Tx, home, device, command string, by protocol.EntryID) error
+}
+
+// Block is one committed telemetry block.
+type Block struct {
+	Home, Device    string
+	From, To        time.Time // corrected time of the first row, and of sealing
+	Epoch, Sequence uint64    // its place on the telemetry lane
+	Bytes           []byte    // a protocol.Block as it came; read only
+}
+
+// Committed is what an observer gets of one device after each commit that held telemetry of it.
+type Committed struct {
+	Tenant  string
+	Schemas []*protocol.Schema
+	Blocks  []Block
+}
+
+// Options configures a Pipeline. DB, Devices, Timeline, Telemetry and Ack are required.
+type Options struct {
+	DB        store.DB
+	Devices   Devices
+	Timeline  Timeline
+	Telemetry Telemetry
+	Commands  Commands // nil: no commands are kept
+	// Ack tells a device what is committed. It must not block.
+	Ack func(tenant, device string, a protocol.Ack)
+	// Unknown is called when a device that is in no registry has sent something, which is not
+	// acknowledged. It must not block; it may be nil.
+	Unknown func(tenant, device string)
+	// Observe is given committed telemetry. It must not block; it may be nil.
+	Observe func(Committed)
+
+	MaxDevice int // bytes of one device that wait or are being committed; 0 means 1 MiB
+	MaxQueue  int // and of all devices; 0 means 64 MiB
+	MaxCommit int // bytes taken into one commit; 0 means 4 MiB
+	Shards    int // commits at a time, each device always in the same; 0 means 1, which suits bolt
+	Clock     func() time.Time
+	Logger    *slog.Logger // nil discards
+}
+
+// Stats counts what happened since the start.
+type Stats struct {
+	Batches   atomic.Int64 // taken in
+	Records   atomic.Int64 // committed
+	Repeated  atomic.Int64 // records that were committed before
+	SetAside  atomic.Int64
+	Malformed atomic.Int64 // messages
+	Unknown   atomic.Int64 // messages of devices that are in no registry
+	Scattered atomic.Int64 // records too far out of order, left for the device to send again
+	Commits   atomic.Int64
+	Retries   atomic.Int64 // commits that the store could not take and that were tried again
+}
+
+// Pipeline takes messages in. It is safe for concurrent use.
+type Pipeline struct {
+	opts   Options
+	log    *slog.Logger
+	shards []*queue
+	stats  Stats
+}
+
+// New returns a Pipeline that commits nothing until Run.
+func New(opts Options) (*Pipeline, error) {
+	if opts.DB == nil || opts.Devices == nil || opts.Timeline == nil || opts.Telemetry == nil || opts.Ack == nil {
+		return nil, errors.New("ingest: DB, Devices, Timeline, Telemetry and Ack are required")
+	}
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&opts.MaxDevice, 1<<20)
+	def(&opts.MaxQueue, 64<<20)
+	def(&opts.MaxCommit, 4<<20)
+	def(&opts.Shards, 1)
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Pipeline{opts: opts, log: opts.Logger}
+	for range opts.Shards {
+		p.shards = append(p.shards, newQueue(opts.MaxDevice, opts.MaxQueue/opts.Shards))
+	}
+	return p, nil
+}
+
+// Stats returns the live counters.
+func (p *Pipeline) Stats() *Stats { return &p.stats }
+
+// Submit decodes a message and queues it, waiting while the device or the pipeline has too much on its
+// way. waits, when not nil, is called before it waits. The error wraps ErrMalformed for a message that no
+// working agent sends, or is that of ctx.
+func (p *Pipeline) Submit(ctx context.Context, m Message, waits func()) error {
+	b, err := prepare(&m)
+	if err != nil {
+		p.stats.Malformed.Add(1)
+		return err
+	}
+	p.stats.Batches.Add(1)
+	at := place{m.Tenant, m.Device}
+	return p.shard(at).put(ctx, at, b, waits)
+}
+
+func (p *Pipeline) shard(at place) *queue {
+	if len(p.shards) == 1 {
+		return p.shards[0]
+	}
+	h := uint32(2166136261) // FNV-1a
+	for i := range len(at.device) {
+		h = (h ^ uint32(at.device[i])) * 16777619
+	}
+	return p.shards[h%uint32(len(p.shards))]
+}
+
+// Run commits until ctx ends. What is queued then is not committed and not acknowledged: devices send it
+// again. It returns nil.
+func (p *Pipeline) Run(ctx context.Context) error {
+	done := make(chan struct{}, len(p.shards))
+	for _, q := range p.shards {
+		go func() {
+			p.loop(ctx, q)
+			done <- struct{}{}
+		}()
+	}
+	for range p.shards {
+		<-done
+	}
+	return nil
+}
+
+func (p *Pipeline) loop(ctx context.Context, q *queue) {
+	for {
+		portions := q.take(ctx, p.opts.MaxCommit)
+		if portions == nil {
+			return
+		}
+		p.commit(ctx, portions)
+		for _, o := range portions {
+			q.settle(o)
+		}
+	}
+}
+
+// commit commits portions of many devices together, and each alone where it fails.
+func (p *Pipeline) commit(ctx context.Context, portions []portion) {
+	todo := make([]*change, len(portions))
+	for i, o := range portions {
+		todo[i] = p.change(o.line.place, o.batches)
+	}
+	work := make([]store.Work, 0, len(todo))
+	for wait := 50 * time.Millisecond; len(todo) > 0; wait = min(2*wait, 2*time.Second) {
+		work = work[:0]
+		for _, c := range todo {
+			work = append(work, store.Work{Tenant: c.tenant, Do: c.do})
+		}
+		p.stats.Commits.Add(1)
+		errs := p.opts.DB.Batch(ctx, work)
+		again := todo[:0]
+		for i, c := range todo {
+			switch err := errs[i]; {
+			case err == nil:
+				p.committed(c)
+			case errors.Is(err, errUnknown):
+				p.unknown(c)
+			case ctx.Err() != nil:
+				return
+			case passing(err):
+				again = append(again, c)
+				p.log.Warn("commit failed, trying again", "tenant", c.tenant, "device", c.device, "error", err)
+			default:
+				p.isolate(ctx, c, err)
+			}
+		}
+		if todo = again; len(todo) > 0 {
+			p.stats.Retries.Add(1)
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// passing tells an error of the store, which says nothing about the records, from one about them.
+func passing(err error) bool {
+	for _, e := range []error{store.ErrUnavailable, store.ErrFull, store.ErrConflict, store.ErrClosed, store.ErrCorrupt, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// isolate commits the records of a change one by one, because together they failed with why. The one
+// that is at fault is set aside.
+func (p *Pipeline) isolate(ctx context.Context, c *change, why error) {
+	p.log.Warn("commit failed, going record by record", "tenant", c.tenant, "device", c.device, "error", why)
+	for _, b := range c.batches {
+		for i := range b.records {
+			one := *b
+			one.records = b.records[i : i+1]
+			single := p.change(c.place, []*batch{&one})
+			err := p.update(ctx, single)
+			if err != nil && ctx.Err() == nil {
+				p.log.Error("record set aside", "tenant", c.tenant, "device", c.device, "error", err)
+				if one.records[0].bad == "" {
+					one.records[0].bad = "its consequences could not be committed"
+				} else {
+					one.records[0].mute = true // even saying so fails: keep the lane going
+				}
+				single = p.change(c.place, []*batch{&one})
+				err = p.update(ctx, single)
+			}
+			if err != nil {
+				// Not acknowledged, so the device sends it and all after it again.
+				p.log.Error("record not committed", "tenant", c.tenant, "device", c.device, "error", err)
+				return
+			}
+			p.committed(single)
+		}
+	}
+	c.finish()
+}
+
+// update commits one change, waiting for the store as long as it takes.
+func (p *Pipeline) update(ctx context.Context, c *change) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		p.stats.Commits.Add(1)
+		err := p.opts.DB.Update(ctx, c.tenant, c.do)
+		if err == nil || !passing(err) {
+			return err
+		}
+		p.stats.Retries.Add(1)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *Pipeline) unknown(c *change) {
+	p.stats.Unknown.Add(int64(len(c.batches)))
+	p.log.Warn("message of a device in no registry", "tenant", c.tenant, "device", c.device)
+	if p.opts.Unknown != nil {
+		p.opts.Unknown(c.tenant, c.device)
+	}
+	c.finish()
+}
+
+// committed tells the device and the observers what has become durable.
+func (p *Pipeline) committed(c *change) {
+	p.stats.Records.Add(c.records)
+	p.stats.Repeated.Add(c.repeated)
+	p.stats.SetAside.Add(c.setAside)
+	p.stats.Scattered.Add(c.scattered)
+	for _, w := range c.windows {
+		p.opts.Ack(c.tenant, c.device, protocol.Ack{
+			Version: protocol.Version, Lane: w.Lane, Epoch: w.Epoch, Committed: w.Committed,
+		})
+	}
+	if p.opts.Observe != nil && len(c.seen.Blocks)+len(c.seen.Schemas) > 0 {
+		p.opts.Observe(c.seen)
+	}
+	c.finish()
+}
+
+// errUnknown is returned by change.do for a device that is in no registry.
+var errUnknown = fmt.Errorf("device in no registry: %w", store.ErrNotFound)

@@ -1,0 +1,178 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/hearthline/hearthline/protocol"
+)
+
+// Message is one publish of a device on an up lane.
+type Message struct {
+	Tenant, Device string
+	Lane           protocol.Lane
+	Payload        []byte // kept until it is committed
+	Received       time.Time
+	Done           func() // called once the message needs no more work: committed, or of no use; may be nil
+}
+
+// batch is a decoded message. Everything that can be found wrong without the store has been.
+type batch struct {
+	lane               protocol.Lane
+	epoch, boot        uint64
+	sentMono, sentWall int64
+	received           time.Time
+	records            []record
+	size               int
+	done               func()
+}
+
+type record struct {
+	at         span
+	boot       uint64
+	mono, wall int64
+	kind       protocol.Kind
+	event      *protocol.Event  // of KindEvent
+	schema     *protocol.Schema // of KindSchema
+	block      *protocol.Block  // of KindBlock, without its data
+	gap        *protocol.Gap    // of KindGap
+	body       []byte           // of KindBlock, as it came
+	bad        string           // why it is set aside, if it is
+	mute       bool             // set aside without an entry
+}
+
+// ErrMalformed is returned for a message that no working agent sends.
+var ErrMalformed = errors.New("malformed batch")
+
+// maxClock bounds clock readings in milliseconds, 35,000 years, so that sums of them cannot overflow.
+const maxClock = 1 << 50
+
+// prepare decodes a message once. An error says that the batch itself makes no sense; a record that makes
+// none is only marked, so that the others around it get through.
+func prepare(m *Message) (*batch, error) {
+	var in protocol.Batch
+	if err := protocol.Unmarshal(m.Payload, &in); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if in.Epoch > math.MaxInt64 || in.First > math.MaxInt64>>1 || !sane(in.SentMono) || !sane(in.SentWall) {
+		return nil, fmt.Errorf("%w: epoch, sequence or clock out of range", ErrMalformed)
+	}
+	b := &batch{
+		lane: m.Lane, epoch: in.Epoch, boot: in.Boot,
+		sentMono: in.SentMono, sentWall: in.SentWall,
+		received: m.Received, size: len(m.Payload), done: m.Done,
+		records: make([]record, len(in.Records)),
+	}
+	next := in.First
+	for i := range in.Records {
+		r := &in.Records[i]
+		out := &b.records[i]
+		*out = record{
+			at: span{next, next + r.Span}, boot: r.Boot, mono: r.Mono, wall: r.Wall, kind: r.Kind,
+		}
+		next += r.Span
+		if !sane(r.Mono) || !sane(r.Wall) {
+			return nil, fmt.Errorf("%w: clock of a record out of range", ErrMalformed)
+		}
+		if err := out.decode(m.Lane, r); err != nil {
+			out.bad = err.Error()
+		}
+	}
+	return b, nil
+}
+
+func sane(ms int64) bool { return ms > -maxClock && ms < maxClock }
+
+func (r *record) decode(lane protocol.Lane, in *protocol.Record) error {
+	if (in.Kind == protocol.KindEvent) != (lane == protocol.LaneEvent) && in.Kind != protocol.KindGap {
+		return fmt.Errorf("record of kind %d on the %s lane", in.Kind, lane)
+	}
+	switch in.Kind {
+	case protocol.KindEvent:
+		r.event = new(protocol.Event)
+		if err := protocol.Unmarshal(in.Body, r.event); err != nil {
+			return err
+		}
+		return judge(r.event)
+	case protocol.KindSchema:
+		r.schema = new(protocol.Schema)
+		if err := protocol.Unmarshal(in.Body, r.schema); err != nil {
+			return err
+		}
+		again, err := protocol.NewSchema(r.schema.Metrics)
+		if err == nil && again.ID != r.schema.ID {
+			err = fmt.Errorf("%w: schema names itself %x, its content is %x", protocol.ErrInvalid, r.schema.ID, again.ID)
+		}
+		return err
+	case protocol.KindBlock:
+		r.block, r.body = new(protocol.Block), in.Body
+		err := protocol.Unmarshal(in.Body, r.block)
+		if err == nil && !(sane(r.block.Mono) && sane(r.block.Wall)) {
+			err = fmt.Errorf("%w: clock of a block out of range", protocol.ErrInvalid)
+		}
+		r.block.Data = nil // body holds it
+		return err
+	default:
+		r.gap = new(protocol.Gap)
+		err := protocol.Unmarshal(in.Body, r.gap)
+		if err == nil && (r.gap.Records != in.Span || !sane(r.gap.From) || !sane(r.gap.To)) {
+			err = fmt.Errorf("%w: gap of %d records spans %d", protocol.ErrInvalid, r.gap.Records, in.Span)
+		}
+		return err
+	}
+}
+
+// kinds are the entries that a device may write. Whatever else it claims (a customer's consent, say) is
+// set aside.
+var kinds = map[protocol.EventKind]bool{
+	protocol.EventBoot: true, protocol.EventSymptom: true, protocol.EventSymptomOver: true,
+	protocol.EventRisk: true, protocol.EventRiskOver: true, protocol.EventDiagnosis: true,
+	protocol.EventCommand: true, protocol.EventFixApplied: true, protocol.EventFixVerified: true,
+	protocol.EventFixRolledBack: true, protocol.EventFixFailed: true, protocol.EventSessionStarted: true,
+	protocol.EventSessionEnded: true, protocol.EventSessionAction: true, protocol.EventOutboxReset: true,
+}
+
+// judge refuses an event that the timeline cannot hold: a kind that is not a device's to write, and text
+// or numbers that no document can carry (NUL, NaN).
+func judge(e *protocol.Event) error {
+	if !kinds[e.Kind] {
+		return fmt.Errorf("%w: a device does not write %q", protocol.ErrInvalid, clip(string(e.Kind)))
+	}
+	texts := func(args map[string]string) bool {
+		for k, v := range args {
+			if !plain(k) || !plain(v) {
+				return false
+			}
+		}
+		return true
+	}
+	ok := texts(e.Args)
+	for _, v := range e.Evidence {
+		ok = ok && plain(v.Metric) && plain(v.Instance) && sane(v.From) && sane(v.To)
+	}
+	if d := e.Diagnosis; d != nil {
+		ok = ok && plain(d.Request.Target) && texts(d.Request.Args) && plain(d.Verdict.Code) && texts(d.Verdict.Args)
+		for i := range d.Steps {
+			s := &d.Steps[i]
+			ok = ok && plain(s.Name) && plain(s.Target) && plain(s.Code) && texts(s.Args)
+		}
+	}
+	if r := e.Risk; r != nil {
+		ok = ok && plain(r.Model)
+		for _, why := range r.Reasons {
+			ok = ok && plain(why.Feature) && plain(why.Instance) && finite(why.Value) && finite(why.Normal) && finite(why.Share)
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%w: event %s holds a text with NUL, or a number or time out of range", protocol.ErrInvalid, e.Kind)
+	}
+	return nil
+}
+
+func plain(s string) bool   { return strings.IndexByte(s, 0) < 0 }
+func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
+
+func clip(s string) string { return s[:min(len(s), 40)] }

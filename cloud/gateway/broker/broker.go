@@ -36,11 +36,13 @@ import (
 )
 
 // Handler is told what devices do. Calls about one session come from one goroutine, in order: Connected,
-// any number of Publish, Disconnected. Calls about different sessions are concurrent.
+// any number of Subscribed and Publish, Disconnected. Calls about different sessions are concurrent.
 type Handler interface {
 	// Connected may refuse the device. An error that wraps ErrRefused is told to it as "not authorized",
 	// any other as "server unavailable".
 	Connected(s *Session) error
+	// Subscribed says that the session's device now receives on some of its down channels.
+	Subscribed(s *Session)
 	// Publish takes one message. It may block, and with it only this device: that is the back-pressure
 	// (see Session.Busy). The PUBACK goes out when it returns nil; an error closes the connection.
 	Publish(s *Session, c protocol.Channel, payload []byte) error

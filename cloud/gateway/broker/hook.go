@@ -99,6 +99,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 			s.down.Or(s.mask(f.Filter))
 		}
 	}
+	h.b.opts.Handler.Subscribed(s)
 }
 
 func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {

@@ -180,19 +180,9 @@ func (c *CA) Pool() *x509.CertPool { return c.pool }
 // who the device is was decided by whoever checked its token or its present certificate. The result is a
 // PEM chain, leaf first. Errors wrap ErrRequest when the request is at fault.
 func (c *CA) Issue(csrPEM string, id Identity) (string, error) {
-	block, rest := pem.Decode([]byte(csrPEM))
-	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
-		return "", fmt.Errorf("%w: csr is not one PEM block of a certificate request", ErrRequest)
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	csr, err := ParseRequest(csrPEM)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrRequest, err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return "", fmt.Errorf("%w: it does not prove that its key is held: %w", ErrRequest, err)
-	}
-	if k, ok := csr.PublicKey.(*ecdsa.PublicKey); !ok || k.Curve != elliptic.P256() {
-		return "", fmt.Errorf("%w: want a key of ECDSA P-256", ErrRequest)
+		return "", err
 	}
 	if err := errors.Join(protocol.CheckID("tenant", id.Tenant), protocol.CheckID("device", id.Device)); err != nil {
 		return "", err
@@ -214,6 +204,25 @@ func (c *CA) Issue(csrPEM string, id Identity) (string, error) {
 		return "", fmt.Errorf("sign certificate of %s: %w", id, err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
+}
+
+// ParseRequest reads a certificate request (PEM). The error wraps ErrRequest for one that Issue would refuse.
+func ParseRequest(csrPEM string) (*x509.CertificateRequest, error) {
+	block, rest := pem.Decode([]byte(csrPEM))
+	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fmt.Errorf("%w: csr is not one PEM block of a certificate request", ErrRequest)
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("%w: it does not prove that its key is held: %w", ErrRequest, err)
+	}
+	if k, ok := csr.PublicKey.(*ecdsa.PublicKey); !ok || k.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("%w: want a key of ECDSA P-256", ErrRequest)
+	}
+	return csr, nil
 }
 
 // ServerCertificate makes a fresh certificate for this service under the names and addresses given.

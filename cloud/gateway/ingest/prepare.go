@@ -125,20 +125,27 @@ func (r *record) decode(lane protocol.Lane, in *protocol.Record) error {
 	}
 }
 
-// kinds are the entries that a device may write. Whatever else it claims (a customer's consent, say) is
-// set aside.
-var kinds = map[protocol.EventKind]bool{
-	protocol.EventBoot: true, protocol.EventSymptom: true, protocol.EventSymptomOver: true,
-	protocol.EventRisk: true, protocol.EventRiskOver: true, protocol.EventDiagnosis: true,
-	protocol.EventCommand: true, protocol.EventFixApplied: true, protocol.EventFixVerified: true,
-	protocol.EventFixRolledBack: true, protocol.EventFixFailed: true, protocol.EventSessionStarted: true,
-	protocol.EventSessionEnded: true, protocol.EventSessionAction: true, protocol.EventOutboxReset: true,
+// kinds are the entries that a device may write, and subjects are those of which it may write any, so that
+// a newer agent can say more. Whatever else it claims (a customer's consent, say) is set aside.
+var (
+	kinds = map[protocol.EventKind]bool{
+		protocol.EventRisk: true, protocol.EventRiskOver: true, protocol.EventDiagnosis: true,
+		protocol.EventCommand: true, protocol.EventFixApplied: true, protocol.EventFixVerified: true,
+		protocol.EventFixRolledBack: true, protocol.EventFixFailed: true, protocol.EventSessionStarted: true,
+		protocol.EventSessionEnded: true, protocol.EventSessionAction: true,
+	}
+	subjects = map[string]bool{"agent": true, "symptom": true, "outbox": true, "uplink": true}
+)
+
+func deviceWrites(k protocol.EventKind) bool {
+	subject, verb, _ := strings.Cut(string(k), ".")
+	return kinds[k] || subjects[subject] && protocol.CheckID("verb", verb) == nil
 }
 
 // judge refuses an event that the timeline cannot hold: a kind that is not a device's to write, and text
 // or numbers that no document can carry (NUL, NaN).
 func judge(e *protocol.Event) error {
-	if !kinds[e.Kind] {
+	if !deviceWrites(e.Kind) {
 		return fmt.Errorf("%w: a device does not write %q", protocol.ErrInvalid, clip(string(e.Kind)))
 	}
 	texts := func(args map[string]string) bool {

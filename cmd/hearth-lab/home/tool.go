@@ -22,6 +22,8 @@ const usage = `usage: hearth-lab home COMMAND [flags]
   faults [--dir D]                    lists all kinds and which are on
   info   [--dir D]                    prints the addresses
   down   [--dir D]
+  watch  [--interval 1s] [--count N]  in the hub: samples with the Linux driver, prints CSV
+  diagnose KIND [TARGET] [ARG=VALUE]  in the hub: ping, traceroute, dns, dhcp, http, interface, wifi, speed, connection
 
 The default folder is hearth-home below the system's folder for temporary files.
 `
@@ -33,8 +35,13 @@ func Run(ctx context.Context, args []string) error {
 		return errors.New("a command is needed")
 	}
 	name, args := args[0], args[1:]
-	if name == "keeper" {
+	switch name {
+	case "keeper":
 		return Keeper(ctx, args)
+	case "watch":
+		return runWatch(ctx, args)
+	case "diagnose":
+		return runDiagnose(ctx, args)
 	}
 	fs := flag.NewFlagSet("home "+name, flag.ContinueOnError)
 	fs.Usage = func() { fmt.Fprint(os.Stderr, usage) }

@@ -1,0 +1,142 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Outcomes of a probe that got no good answer.
+var (
+	errTimeout     = errors.New("timeout")
+	errUnreachable = errors.New("unreachable")
+	errForbidden   = errors.New("not permitted") // this process may not send pings
+)
+
+// echo is an answer to an ICMP echo request.
+type echo struct {
+	from netip.Addr
+	took time.Duration
+	hop  bool // a router on the way answered that the hop limit was reached
+}
+
+// ping sends one ICMP echo request (RFC 792) and waits for its answer. ttl 0 means the system's own.
+// A socket is opened for each, so that the source address and the route are always those of now.
+func ping(ctx context.Context, to netip.Addr, ttl int, timeout time.Duration) (echo, error) {
+	raw := false
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
+	if err != nil || ttl > 0 {
+		// Where ping_group_range allows no datagram socket, and for traceroute, which wants the routers' answers.
+		if err == nil {
+			unix.Close(fd)
+		}
+		raw = true
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP); err != nil {
+			return echo{}, errForbidden
+		}
+	}
+	if ttl > 0 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, ttl); err != nil {
+			unix.Close(fd)
+			return echo{}, fmt.Errorf("set hop limit: %w", err)
+		}
+	}
+	if raw {
+		keep := uint32(1<<0 | 1<<3 | 1<<11) // echo reply, unreachable, time exceeded
+		_ = unix.SetsockoptInt(fd, unix.SOL_RAW, 1 /* ICMP_FILTER */, int(int32(^keep)))
+	}
+	f := os.NewFile(uintptr(fd), "icmp")
+	defer f.Close()
+	end := time.Now().Add(timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	_ = f.SetDeadline(end)
+	stop := context.AfterFunc(ctx, func() { _ = f.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	var out [16]byte
+	token := rand.Uint64()
+	out[0] = 8 // echo request
+	binary.BigEndian.PutUint32(out[4:], uint32(token))
+	binary.BigEndian.PutUint64(out[8:], token)
+	binary.BigEndian.PutUint16(out[2:], checksum(out[:]))
+	sent := time.Now()
+	if err := unix.Sendto(fd, out[:], 0, &unix.SockaddrInet4{Addr: to.As4()}); err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+			return echo{}, errForbidden
+		}
+		return echo{}, errUnreachable // no route, no carrier
+	}
+	var in [576]byte
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return echo{}, err
+	}
+	for {
+		var n int
+		var from unix.Sockaddr
+		var recvErr error
+		if err := conn.Read(func(fd uintptr) bool {
+			n, from, recvErr = unix.Recvfrom(int(fd), in[:], 0)
+			return !errors.Is(recvErr, unix.EAGAIN)
+		}); err != nil {
+			if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return echo{}, ctx.Err()
+			}
+			return echo{}, errTimeout
+		}
+		if recvErr != nil {
+			return echo{}, errUnreachable
+		}
+		a := echo{took: time.Since(sent)}
+		if s, ok := from.(*unix.SockaddrInet4); ok {
+			a.from = netip.AddrFrom4(s.Addr)
+		}
+		b := in[:n]
+		if raw {
+			b = skipHeader(b)
+		}
+		switch {
+		case len(b) >= 16 && b[0] == 0 && binary.BigEndian.Uint64(b[8:]) == token:
+			return a, nil
+		case len(b) >= 8 && (b[0] == 11 || b[0] == 3):
+			// The routers' answer quotes the header and eight bytes of what we sent.
+			q := skipHeader(b[8:])
+			if len(q) < 8 || q[0] != 8 || binary.BigEndian.Uint32(q[4:]) != uint32(token) {
+				continue
+			}
+			if b[0] == 3 {
+				return a, errUnreachable
+			}
+			a.hop = true
+			return a, nil
+		}
+	}
+}
+
+func skipHeader(b []byte) []byte {
+	if len(b) < 20 || len(b) < int(b[0]&15)*4 {
+		return nil
+	}
+	return b[int(b[0]&15)*4:]
+}
+
+// checksum is the internet checksum (RFC 1071) of an even number of bytes.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}

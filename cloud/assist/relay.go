@@ -5,7 +5,6 @@ package assist
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -72,23 +71,19 @@ func (r *Relay) ToDevice(ctx context.Context, tenant, device string, s protocol.
 	return nil
 }
 
-// Deliver takes a payload that a device published on up/assist. The error wraps protocol.ErrInvalid.
-func (r *Relay) Deliver(tenant, device string, payload []byte) error {
-	var s protocol.Signal
-	if err := protocol.Unmarshal(payload, &s); err != nil {
-		return fmt.Errorf("signal of device: %w", err)
-	}
+// Deliver takes a signal that a device sent. It does not block; what exceeds the limit of a session is
+// dropped, since no set-up needs that many.
+func (r *Relay) Deliver(tenant, device string, s protocol.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.open(call{tenant, device, s.Session})
 	if len(l.signals) == maxSignals {
-		return fmt.Errorf("%w: more than %d signals in one session", protocol.ErrInvalid, maxSignals)
+		return
 	}
 	l.signals = append(l.signals, s)
 	l.last = time.Now()
 	close(l.more)
 	l.more = make(chan struct{})
-	return nil
 }
 
 // Watch calls each with every signal of the device in this session, from the first on and as they

@@ -8,6 +8,9 @@
 // Within the file, every table is a bucket of tenant, key -> document (CBOR), every index a bucket of
 // tenant, index key, key -> nothing, in the order-preserving form of store.AppendKey.
 //
+// A full disk is an error of each Update (store.ErrFull) for as long as it lasts; reads go on. After a disk
+// error in a commit the store is read-only until it is opened again, because no later sync can be trusted.
+//
 // The freelist is an array and is not written to disk: it is rebuilt at Open by reading the pages, about a
 // second per GB, in exchange for smaller commits.
 package bolt
@@ -47,6 +50,7 @@ type DB struct {
 	bolt   *bbolt.DB
 	tables map[*store.Schema]int
 	names  []tableNames
+	room   *room
 
 	mu       sync.RWMutex // held to send, so that Close knows when the last request is in
 	closed   bool
@@ -97,7 +101,13 @@ func Open(opts Options, tables ...store.Declared) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", opts.Path, openError(err))
 	}
+	room, err := openRoom(opts.Path)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("open store %s: %w", opts.Path, err)
+	}
 	db := &DB{
+		room:     room,
 		opts:     opts,
 		log:      opts.Logger,
 		bolt:     file,
@@ -115,6 +125,7 @@ func Open(opts Options, tables ...store.Declared) (*DB, error) {
 		db.names = append(db.names, n)
 	}
 	if err := db.migrate(); err != nil {
+		room.close()
 		file.Close()
 		return nil, fmt.Errorf("open store %s: %w", opts.Path, err)
 	}
@@ -198,5 +209,5 @@ func (db *DB) Close() error {
 	close(db.requests)
 	db.mu.Unlock()
 	<-db.done
-	return db.bolt.Close()
+	return errors.Join(db.room.close(), db.bolt.Close())
 }

@@ -115,6 +115,10 @@ func (db *DB) try(group []*request) (spoilt int, err error) {
 	if err != nil {
 		return -1, err
 	}
+	if err := db.room.ensure(s.tx.Size()); err != nil {
+		s.tx.Rollback()
+		return -1, err
+	}
 	for i, r := range group {
 		r.panic = nil
 		before := s.writes

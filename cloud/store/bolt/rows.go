@@ -199,6 +199,7 @@ type indexChange struct {
 	index int
 	key   []byte
 	put   bool
+	stays bool // was there before: no change, but it must be remembered, for a key may be repeated
 }
 
 // plan works out the index rows that change when a row goes from was to now; either may be nil.
@@ -230,12 +231,10 @@ func (t *txn) plan(s *store.Schema, pk []byte, was, now any) (indexPlan, error) 
 					if !bytes.Equal(plan[j].key, k) {
 						continue
 					}
-					if !side.put && plan[j].put { // it stays: no change
-						plan[j].key = nil
-					}
+					plan[j].stays = plan[j].put && !side.put || plan[j].stays
 					continue next
 				}
-				plan = append(plan, indexChange{i, bytes.Clone(k), side.put})
+				plan = append(plan, indexChange{index: i, key: bytes.Clone(k), put: side.put})
 			}
 		}
 	}
@@ -246,7 +245,7 @@ func (p indexPlan) apply(tab *openTable) error {
 	for _, c := range p {
 		var err error
 		switch {
-		case c.key == nil:
+		case c.stays:
 		case c.put:
 			err = tab.indexes[c.index].Put(c.key, nil)
 		default:

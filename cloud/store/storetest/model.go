@@ -157,7 +157,7 @@ func genRange(t *rapid.T) store.Range {
 // testModel runs random transactions on two tenants against the store and the model, side by side.
 func testModel(t *testing.T, e Engine) {
 	db := open(t, e)
-	want := 2_000
+	want := 10_000
 	if long() {
 		want = 100_000
 	}

@@ -42,6 +42,25 @@ type Log interface {
 	Telemetry(kind protocol.Kind, body []byte) error
 }
 
+// Journal is a Log with a few named notes beside it, for what must become true together with an event: a
+// note that is set or removed in the same commit. The outbox is one. It is safe for concurrent use.
+type Journal interface {
+	Log
+	// EventNote records the event and, in the same commit, sets the note that value returns for the
+	// event's id; a nil note is removed. value must not call the journal.
+	EventNote(ctx context.Context, e *protocol.Event, name string, value func(protocol.EntryID) []byte) (protocol.EntryID, error)
+	SetNote(name string, value []byte) error // durable on return; nil removes the note
+	Note(name string) ([]byte, error)        // nil when there is none
+	// WaitAcked returns when the cloud has acknowledged the event, or the context's error.
+	WaitAcked(ctx context.Context, id protocol.EntryID) error
+}
+
+// Command is a command that was verified: both signatures, the audience, its order and its life.
+type Command struct {
+	protocol.Command
+	Allowed protocol.Plan // what Command.Plan says
+}
+
 // Place is where a record stands on its lane. The zero Place is before everything.
 type Place struct {
 	Epoch    uint64

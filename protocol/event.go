@@ -23,6 +23,7 @@ const (
 	EventSessionStarted EventKind = "session.started"  // the assist process runs; Args: session
 	EventSessionEnded   EventKind = "session.ended"    // Args: session, reason
 	EventSessionAction  EventKind = "session.action"   // something was done inside a session; Args: session, what
+	EventUplink         EventKind = "uplink.restored"  // after an outage of half a minute or more; Args: why, down_ms, attempts
 	EventOutboxReset    EventKind = "outbox.set_aside" // the spool was corrupt and starts anew; Args: reason
 )
 

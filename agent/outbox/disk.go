@@ -15,11 +15,13 @@ import (
 )
 
 // On disk, bucket "event" and bucket "telemetry" map epoch and sequence (8 bytes each, big endian) to a
-// CRC-32C (4 bytes) and the CBOR of a protocol.Record. Bucket "meta" holds counters of 8 bytes.
+// CRC-32C (4 bytes) and the CBOR of a protocol.Record. Bucket "meta" holds counters of 8 bytes, bucket
+// "note" the notes by name.
 var (
 	bucketEvent     = []byte("event")
 	bucketTelemetry = []byte("telemetry")
 	bucketMeta      = []byte("meta")
+	bucketNote      = []byte("note")
 
 	metaEventEpoch     = []byte("event_epoch")
 	metaEventNext      = []byte("event_next")
@@ -190,6 +192,33 @@ func (c *change) put(l protocol.Lane, epoch, seq uint64, rec *protocol.Record) e
 	return c.bucket(l).Put(key(epoch, seq), v)
 }
 
+func (c *change) note(name string, value []byte) error {
+	b := c.tx.Bucket(bucketNote)
+	if value == nil {
+		return b.Delete([]byte(name))
+	}
+	return b.Put([]byte(name), value)
+}
+
+// SetNote implements agent.Journal.
+func (o *Outbox) SetNote(name string, value []byte) error {
+	o.write.Lock()
+	defer o.write.Unlock()
+	if err := o.update(func(c *change) error { return c.note(name, value) }); err != nil {
+		return fmt.Errorf("set note %s: %w", name, err)
+	}
+	return nil
+}
+
+// Note implements agent.Journal.
+func (o *Outbox) Note(name string) (value []byte, err error) {
+	err = o.db.View(func(tx *bolt.Tx) error {
+		value = bytes.Clone(tx.Bucket(bucketNote).Get([]byte(name)))
+		return nil
+	})
+	return value, err
+}
+
 // writeEvents commits events with the next sequences. The caller holds write.
 func (o *Outbox) writeEvents(puts []*put) error {
 	first := o.event.next // only changed under write
@@ -198,6 +227,11 @@ func (o *Outbox) writeEvents(puts []*put) error {
 			p.seq = first + uint64(i)
 			if err := c.put(protocol.LaneEvent, o.event.epoch, p.seq, &p.rec); err != nil {
 				return err
+			}
+			if p.note != "" {
+				if err := c.note(p.note, p.text(protocol.DeviceEntryID(o.opts.Device, o.event.epoch, p.seq))); err != nil {
+					return err
+				}
 			}
 		}
 		if c.disk.sum() > o.limit() {

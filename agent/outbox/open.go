@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/hearthline/hearthline/agent"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -70,7 +69,7 @@ func (o *Outbox) open() error {
 func (o *Outbox) begin() error {
 	beside := o.readEpochs()
 	err := o.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketEvent, bucketTelemetry, bucketMeta} {
+		for _, name := range [][]byte{bucketEvent, bucketTelemetry, bucketMeta, bucketNote} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -155,29 +154,5 @@ func (o *Outbox) readEpochs() (m marks) {
 
 func (o *Outbox) writeEpochs() error {
 	text := fmt.Appendf(nil, "%d %d %d\n", o.event.epoch, o.telemetry.epoch, o.boot)
-	return writeFile(o.opts.Path+".epochs", text)
-}
-
-// writeFile replaces a small file so that a power cut leaves the old content or the new.
-func writeFile(path string, content []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil && !errors.Is(err, fs.ErrInvalid) {
-		return err
-	}
-	return nil
+	return agent.WriteFile(o.opts.Path+".epochs", text)
 }

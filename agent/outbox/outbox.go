@@ -145,6 +145,8 @@ type held struct {
 
 type put struct {
 	rec  protocol.Record
+	note string // to be set in the same commit; empty for none
+	text func(protocol.EntryID) []byte
 	seq  uint64
 	err  error
 	done chan struct{}
@@ -168,7 +170,12 @@ func (o *Outbox) wake() {
 
 // Event implements agent.Log. Concurrent calls share one commit. It does not wait for the network. Errors
 // wrap ErrFull, ErrClosed, or what the disk said; then the event is not recorded.
-func (o *Outbox) Event(_ context.Context, e *protocol.Event) (protocol.EntryID, error) {
+func (o *Outbox) Event(ctx context.Context, e *protocol.Event) (protocol.EntryID, error) {
+	return o.EventNote(ctx, e, "", nil)
+}
+
+// EventNote implements agent.Journal.
+func (o *Outbox) EventNote(_ context.Context, e *protocol.Event, name string, value func(protocol.EntryID) []byte) (protocol.EntryID, error) {
 	e.Version = protocol.Version
 	body, err := protocol.Marshal(e)
 	if err != nil {
@@ -180,7 +187,7 @@ func (o *Outbox) Event(_ context.Context, e *protocol.Event) (protocol.EntryID, 
 	if err := checkSize(body); err != nil {
 		return "", err
 	}
-	p := &put{rec: o.record(protocol.KindEvent, body), done: make(chan struct{})}
+	p := &put{rec: o.record(protocol.KindEvent, body), note: name, text: value, done: make(chan struct{})}
 	o.mu.Lock()
 	if o.closed {
 		o.mu.Unlock()

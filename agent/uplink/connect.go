@@ -17,15 +17,20 @@ import (
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// TLSDialer connects to the identity's broker over mutual TLS. The whole handshake must end within timeout.
-func TLSDialer(id *agent.Identity, timeout time.Duration) func(context.Context) (net.Conn, error) {
-	config := id.TLS()
-	config.ClientSessionCache = tls.NewLRUClientSessionCache(1) // a reconnect costs no signature
+// TLSDialer connects to the present identity's broker over mutual TLS. The whole handshake must end within
+// timeout.
+func TLSDialer(present func() *agent.Identity, timeout time.Duration) func(context.Context) (net.Conn, error) {
+	var of *agent.Identity
+	var config *tls.Config
 	return func(ctx context.Context) (net.Conn, error) {
+		if id := present(); id != of {
+			of, config = id, id.TLS()
+			config.ClientSessionCache = tls.NewLRUClientSessionCache(1) // a reconnect costs no signature
+		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		d := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
-		return d.DialContext(ctx, "tcp", id.Broker)
+		return d.DialContext(ctx, "tcp", of.Broker)
 	}
 }
 

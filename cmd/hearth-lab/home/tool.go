@@ -22,8 +22,11 @@ const usage = `usage: hearth-lab home COMMAND [flags]
   faults [--dir D]                    lists all kinds and which are on
   info   [--dir D]                    prints the addresses
   down   [--dir D]
+  record [--dir D] [--minutes M] [--seed S] [--out trace.csv] [--faults faults.csv]
+         records what the Linux driver sees every second while faults come and go
   watch  [--interval 1s] [--count N]  in the hub: samples with the Linux driver, prints CSV
   diagnose KIND [TARGET] [ARG=VALUE]  in the hub: ping, traceroute, dns, dhcp, http, interface, wifi, speed, connection
+  busy   [--seed S]                   in the hub: fetches pages, so that the line is in use
 
 The default folder is hearth-home below the system's folder for temporary files.
 `
@@ -42,6 +45,10 @@ func Run(ctx context.Context, args []string) error {
 		return runWatch(ctx, args)
 	case "diagnose":
 		return runDiagnose(ctx, args)
+	case "busy":
+		return runBusy(ctx, args)
+	case "record":
+		return runRecord(ctx, args)
 	}
 	fs := flag.NewFlagSet("home "+name, flag.ContinueOnError)
 	fs.Usage = func() { fmt.Fprint(os.Stderr, usage) }
@@ -55,8 +62,6 @@ func Run(ctx context.Context, args []string) error {
 		fs.BoolVar(&up.UserNS, "userns", false, "use a user namespace also when root")
 		fs.BoolVar(&up.NoLease, "no-lease", false, "leave the hub without a DHCP lease")
 	case "exec", "fault", "faults", "info", "down":
-	case "record":
-		return errors.New("record is not built yet")
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		return fmt.Errorf("unknown command %q", name)

@@ -28,9 +28,11 @@ var notes = store.NewTable("notes", store.Spec[note]{
 	}},
 })
 
+var blobs = store.NewBlocks("blobs", store.BlockSpec{Key: store.Columns{store.Int("n")}})
+
 func open(t testing.TB, path string) *bolt.DB {
 	t.Helper()
-	db, err := bolt.Open(bolt.Options{Path: path}, notes)
+	db, err := bolt.Open(bolt.Options{Path: path}, notes, blobs)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,13 +44,15 @@ type partition struct {
 	member  [][]int // cells of each stratum
 	cells   []cell
 	strata  int
+	dims    int
 }
 
 // cut makes the cells of one and two dimensions, and those of the named deeper subsets, that hold at
 // least smallest devices. Suspicion is shared evenly among the kinds of cell, then among the cells of
-// a kind: a region is not the less suspect for there being many pairs of model and firmware.
+// a kind: a region is not the less suspect for there being many pairs of model and firmware. An empty
+// label is not known; such a device is in no cohort of that dimension.
 func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
-	p := &partition{stratum: make([]int, len(labels))}
+	p := &partition{stratum: make([]int, len(labels)), dims: dims}
 	strata := map[string]int{}
 	var distinct [][]string
 	var sizes []int
@@ -78,8 +80,13 @@ func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
 				for i := range c {
 					c[i] = Any
 				}
+				known := true
 				for _, i := range kind {
 					c[i] = l[i]
+					known = known && l[i] != ""
+				}
+				if !known {
+					continue
 				}
 				if count {
 					index[key(c)] += sizes[s]

@@ -7,8 +7,8 @@ import (
 )
 
 // common is what moves the whole fleet at once: a weekend, a change of the clocks, a bad day of the
-// internet. Each step it is read off the fleet, as the median over the cohorts of one dimension so that
-// one bad cohort cannot pass for it, and divided out: a factor on every hazard, seen where faults are
+// internet. Each step it is read off the fleet, as medians over cohorts so that one bad cohort cannot
+// pass for it, and divided out: a factor on every hazard, seen where faults are
 // expected, and a hazard added to every device, seen where none are.
 type common struct {
 	noise  float64 // variance of the log factor read off a fleet that stays as it is
@@ -34,7 +34,7 @@ func (d *Detector) read(row []int16, exposure float64) []reading {
 	usual := make([]float64, len(d.tracks))
 	d.each(func(k int) {
 		for j, p := range d.tracks[k].healthy {
-			usual[k] += p * d.hazard.rate[j]
+			usual[k] += p * d.hazard.rate[j] * d.tracks[k].scale
 		}
 		usual[k] = d.hazard.seen(usual[k] * exposure)
 	})
@@ -76,21 +76,43 @@ func (r *reading) add(o *reading) {
 	r.few += o.few
 }
 
-// moved is the log factor and the added hazard that a step's readings suggest, before any doubt.
-func moved(cells []reading) (factor, plus, z float64) {
-	var logs, adds []weighted
-	for _, r := range cells[:len(cells)-1] {
-		if r.expected > 1 {
-			logs = append(logs, weighted{math.Log((r.faults + 0.5) / (r.expected + 0.5)), r.expected})
+// fewestLabels is how many cohorts a dimension must have for their median to leave one bad one out.
+const fewestLabels = 3
+
+// moved is the log factor and the added hazard that a step's readings suggest, before any doubt, and how
+// many standard deviations the latter stands for. What happens to the whole fleet shows in every
+// dimension; what a single region or model does shows in all but its own. So the least of the
+// dimensions' medians counts.
+func (p *partition) moved(cells []reading) (log, plus, z float64) {
+	all := cells[len(cells)-1]
+	log, plus = math.Inf(1), math.Inf(1)
+	for dim := range p.dims {
+		var logs, adds []weighted
+		for i, r := range cells[:len(cells)-1] {
+			if c := p.cells[i]; c.dims != 1 || c.cohort[dim] == Any {
+				continue
+			}
+			if r.expected > 1 {
+				logs = append(logs, weighted{math.Log((r.faults + 0.5) / (r.expected + 0.5)), r.expected})
+			}
+			if r.quiet > 0 {
+				adds = append(adds, weighted{(r.calm - r.few) / float64(r.quiet), float64(r.quiet)})
+			}
 		}
-		if r.quiet > 0 {
-			adds = append(adds, weighted{(r.calm - r.few) / float64(r.quiet), float64(r.quiet)})
+		if m := median(logs); len(logs) >= fewestLabels && math.Abs(m) < math.Abs(log) {
+			log = m
+		}
+		if m := median(adds); len(adds) >= fewestLabels {
+			plus = min(plus, max(m, 0))
 		}
 	}
-	all := cells[len(cells)-1]
-	plus = max(median(adds), 0)
-	z = plus * float64(all.quiet) / math.Sqrt(all.few+1)
-	return median(logs), plus, z
+	if math.IsInf(log, 0) {
+		log = 0
+	}
+	if math.IsInf(plus, 0) {
+		plus = 0
+	}
+	return log, plus, plus * float64(all.quiet) / math.Sqrt(all.few+1)
 }
 
 type weighted struct{ value, weight float64 }
@@ -118,13 +140,13 @@ func (c *common) learn(d *Detector) (factors []float64, moves bool) {
 	readings := make([][]reading, 0, len(d.past))
 	d.relive(func(t int, row []int16) {
 		readings = append(readings, d.read(row, d.exposure[t]))
-		d.see(row, d.hazard.tables(d.exposure[t], 1, 0))
+		d.see(row, step{exposure: d.exposure[t]})
 	})
 	var noise, square, n float64
 	for t, r := range readings {
 		if all := r[len(r)-1]; t >= week && all.expected > 1 {
 			noise += all.square / (all.expected * all.expected)
-			log, _, _ := moved(r)
+			log, _, _ := d.part.moved(r)
 			square += log * log
 			n++
 		}
@@ -135,7 +157,7 @@ func (c *common) learn(d *Detector) (factors []float64, moves bool) {
 		c.spread = max(square/n-c.noise, 0)
 	}
 	for t, r := range readings {
-		f, _ := c.shrink(r)
+		f, _ := c.shrink(d.part.moved(r))
 		if t < week { // beliefs are still finding their feet
 			f = 1
 		}
@@ -144,11 +166,10 @@ func (c *common) learn(d *Detector) (factors []float64, moves bool) {
 	return factors, c.spread > c.noise/4
 }
 
-// shrink doubts a step's readings as far as the noise asks for.
-func (c *common) shrink(cells []reading) (factor, plus float64) {
-	log, plus, z := moved(cells)
-	if z < gate {
-		plus = 0
+// shrink doubts what a step's readings suggest as far as the noise asks for.
+func (c *common) shrink(log, added, z float64) (factor, plus float64) {
+	if z >= gate {
+		plus = added
 	}
 	if c.noise == 0 {
 		return 1, plus
@@ -160,8 +181,8 @@ func (c *common) shrink(cells []reading) (factor, plus float64) {
 	return math.Exp(log * ((1-odds)*c.spread/usual + odds*(c.spread+violent)/odd)), plus
 }
 
-// factor reads the fleet's factor off a step and returns the emissions with it divided out.
-func (c *common) factor(d *Detector, row []int16, exposure float64) *tables {
-	f, plus := c.shrink(d.read(row, exposure))
-	return d.hazard.tables(exposure, f, plus)
+// step reads off a step what is the same for the whole fleet.
+func (c *common) step(d *Detector, row []int16, exposure float64) step {
+	f, plus := c.shrink(d.part.moved(d.read(row, exposure)))
+	return step{exposure * f, plus}
 }

@@ -32,6 +32,7 @@ func (s *statistics) add(o *statistics) {
 // had it gone bad at each start in each way. Each of these keeps its own belief, because a baseline
 // that has already grown used to the fault would hide it.
 type track struct {
+	scale   float64 // how much more than others devices of these labels usually fail
 	healthy belief
 	bad     [starts][ways]belief
 	ratio   statistics
@@ -44,13 +45,12 @@ type tables struct {
 	bad     [ways]emission
 }
 
-// tables returns the emissions of a step of this exposure on which every hazard is multiplied by factor
-// and common faults a device are added, whatever its cohort.
-func (h *hazard) tables(exposure, factor, common float64) *tables {
+// tables returns the emissions of a step for devices of a scale.
+func (h *hazard) tables(scale float64, at step) *tables {
 	var t tables
-	h.emit(&t.healthy, healthy, exposure*factor, common)
+	h.emit(&t.healthy, healthy, scale, at)
 	for a, s := range h.shifts() {
-		h.emit(&t.bad[a], s, exposure*factor, common)
+		h.emit(&t.bad[a], s, scale, at)
 	}
 	return &t
 }
@@ -101,14 +101,14 @@ func (k *track) age(h *hazard, t int) {
 	}
 	expected := 0.0
 	for j, p := range k.healthy {
-		expected += p * h.rate[j]
+		expected += p * h.rate[j] * k.scale
 	}
 	k.usual[t%memory] = float32(h.seen(expected))
 }
 
-// newTrack is a device nothing is known of, or known only as healthy by b.
-func newTrack(b belief) *track {
-	k := &track{healthy: b}
+// newTrack is a device of which no more is known than b, while healthy.
+func newTrack(b belief, scale float64) *track {
+	k := &track{healthy: b, scale: scale}
 	for s := range k.bad {
 		for a := range k.bad[s] {
 			k.bad[s][a] = b

@@ -35,11 +35,16 @@ var healthy = shift{times: 1}
 // emission holds the probability of each count at each level under one shift.
 type emission [maxCount + 1]belief
 
-// emit fills e for a shift and an exposure (length of the step times the fleet-wide factor), on top of
-// faults that every device may show in the step.
-func (h *hazard) emit(e *emission, s shift, exposure, common float64) {
+// step is what is the same for the whole fleet in a step.
+type step struct {
+	exposure float64 // its length times the fleet-wide factor
+	common   float64 // faults that every device may show on top
+}
+
+// emit fills e for devices that usually fail scale times as much as others.
+func (h *hazard) emit(e *emission, s shift, scale float64, at step) {
 	for j := range h.rate {
-		m := (h.rate[j]*s.times+s.plus)*exposure + common
+		m := (h.rate[j]*scale*s.times+s.plus)*at.exposure + at.common
 		if h.binary {
 			e[0][j] = math.Exp(-m)
 			for y := 1; y <= maxCount; y++ {
@@ -110,28 +115,28 @@ type tally struct {
 // passes of expectation maximisation. The likelihood has flattened by then; the levels need no more.
 const passes = 15
 
-// learn fits the hazard to counts[step][device] with the given exposures.
-func learn(counts [][]int16, exposure []float64) hazard {
-	h := begin(counts, exposure)
+// learn fits the hazard to counts[step][device] with the given exposures, to devices of the given scales.
+func learn(counts [][]int16, exposure, scale []float64) hazard {
+	h := begin(counts, exposure, scale)
 	if h.faults == 0 {
 		return h
 	}
 	devices := sample(len(counts[0]), 1200)
 	for range passes {
-		h.improve(counts, exposure, devices)
+		h.improve(counts, exposure, scale, devices)
 	}
 	return h
 }
 
 // begin is where learning starts from: levels around the mean, none likelier than another.
-func begin(counts [][]int16, exposure []float64) hazard {
+func begin(counts [][]int16, exposure, scale []float64) hazard {
 	var total, seen float64
 	var top int16
 	for t, row := range counts {
-		for _, y := range row {
+		for d, y := range row {
 			if y >= 0 {
 				total += float64(min(y, maxCount))
-				seen += exposure[t]
+				seen += exposure[t] * scale[d]
 				top = max(top, y)
 			}
 		}
@@ -162,17 +167,23 @@ func sample(total, n int) []int {
 }
 
 // improve is one pass of Baum-Welch. Its sums are added in a fixed order, so a fit is reproducible.
-func (h *hazard) improve(counts [][]int16, exposure []float64, devices []int) {
-	tables := make([]emission, len(counts))
-	for t := range tables {
-		h.emit(&tables[t], healthy, exposure[t], 0)
+func (h *hazard) improve(counts [][]int16, exposure, scale []float64, devices []int) {
+	tables := map[float64][]emission{}
+	for _, d := range devices {
+		if s := scale[d]; tables[s] == nil {
+			tables[s] = make([]emission, len(counts))
+			for t := range counts {
+				h.emit(&tables[s][t], healthy, s, step{exposure: exposure[t]})
+			}
+		}
 	}
 	const parts = 8
 	sums := make([]tally, parts)
 	parallel(parts, func(k int) {
 		ahead := make([]belief, len(counts))
 		for n := k; n < len(devices); n += parts {
-			h.expect(&sums[k], counts, exposure, tables, devices[n], ahead)
+			d := devices[n]
+			h.expect(&sums[k], counts, exposure, scale[d], tables[scale[d]], d, ahead)
 		}
 	})
 	all := sums[0]
@@ -207,7 +218,7 @@ func normal(b belief, plus float64) belief {
 }
 
 // expect runs forward and backward over one device.
-func (h *hazard) expect(s *tally, counts [][]int16, exposure []float64, tables []emission, d int, ahead []belief) {
+func (h *hazard) expect(s *tally, counts [][]int16, exposure []float64, scale float64, tables []emission, d int, ahead []belief) {
 	b := h.first
 	for t := range counts {
 		if t > 0 {
@@ -228,7 +239,7 @@ func (h *hazard) expect(s *tally, counts [][]int16, exposure []float64, tables [
 		post = normal(post, 0)
 		if y := counts[t][d]; y >= 0 {
 			for j := range post {
-				s.seen[j] += post[j] * exposure[t]
+				s.seen[j] += post[j] * exposure[t] * scale
 				s.faults[j] += post[j] * float64(min(y, maxCount))
 			}
 		}

@@ -13,7 +13,7 @@ func TestEmissionsAreProbabilities(t *testing.T) {
 		}
 		for _, s := range append([]shift{healthy}, func() []shift { s := h.shifts(); return s[:] }()...) {
 			var e emission
-			h.emit(&e, s, 0.5, 0.01)
+			h.emit(&e, s, 1.3, step{0.5, 0.01})
 			for j := range h.rate {
 				sum := 0.0
 				for y := range e {
@@ -42,7 +42,7 @@ func TestWhatIsExpectedIsWhatHappens(t *testing.T) {
 		all := r[len(r)-1]
 		expected += all.expected + all.few
 		seen += all.faults + all.calm
-		d.see(row, d.hazard.tables(1, 1, 0))
+		d.see(row, step{exposure: 1})
 	}
 	if ratio := seen / expected; ratio < 0.93 || ratio > 1.07 {
 		t.Errorf("%v faults where %v were expected", seen, expected)
@@ -57,8 +57,12 @@ func TestEveryPassExplainsThePastBetter(t *testing.T) {
 		counts = append(counts, f.day(nil))
 		exposure = append(exposure, 1)
 	}
+	scale := make([]float64, 300)
+	for i := range scale {
+		scale[i] = 1
+	}
 	evidence := func(h *hazard) float64 {
-		e := h.tables(1, 1, 0)
+		e := h.tables(1, step{exposure: 1})
 		sum := 0.0
 		for d := range counts[0] {
 			b := h.first
@@ -71,17 +75,17 @@ func TestEveryPassExplainsThePastBetter(t *testing.T) {
 		}
 		return sum
 	}
-	h := begin(counts, exposure)
+	h := begin(counts, exposure, scale)
 	last := evidence(&h)
 	for pass := range passes {
-		h.improve(counts, exposure, sample(300, 300))
+		h.improve(counts, exposure, scale, sample(300, 300))
 		now := evidence(&h)
 		if now < last-1 { // the little that is added to every move may cost a little
 			t.Errorf("pass %d: log likelihood fell from %v to %v", pass, last, now)
 		}
 		last = now
 	}
-	if first := begin(counts, exposure); last < evidence(&first)+50 {
+	if first := begin(counts, exposure, scale); last < evidence(&first)+50 {
 		t.Errorf("learning gained only %v", last-evidence(&first))
 	}
 }

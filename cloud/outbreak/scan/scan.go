@@ -56,6 +56,7 @@ type Detector struct {
 	exposure []float64
 
 	hazard    hazard
+	usual     usual
 	common    common
 	threshold float64
 	open      []openCohort
@@ -100,14 +101,14 @@ func New(opts Options) (*Detector, error) {
 }
 
 // Add makes a device known and returns its place in the counts from now on. labels holds one value per
-// dimension. A device that is added late is judged by what the fleet's devices are like at first sight.
+// dimension, "" where it is not known. A device that is added late is judged by what devices of its labels are like at first sight.
 func (d *Detector) Add(labels ...string) int {
 	d.mustFit(labels)
 	d.labels = append(d.labels, labels)
 	d.of = append(d.of, 0)
 	d.part = nil
 	if d.Learned() {
-		d.tracks = append(d.tracks, newTrack(d.hazard.first))
+		d.tracks = append(d.tracks, newTrack(d.hazard.first, d.usual.of(labels)))
 		d.of[len(d.of)-1] = len(d.tracks) - 1
 	}
 	return len(d.of) - 1
@@ -123,7 +124,7 @@ func (d *Detector) Move(device int, labels ...string) {
 	d.labels[device] = labels
 	d.part = nil
 	if d.Learned() {
-		d.tracks = append(d.tracks, newTrack(d.tracks[d.of[device]].healthy))
+		d.tracks = append(d.tracks, newTrack(d.tracks[d.of[device]].healthy, d.usual.of(labels)))
 		d.of[device] = len(d.tracks) - 1
 	}
 }
@@ -176,7 +177,7 @@ func (d *Detector) Observe(counts []int16, exposure float64) ([]Alarm, error) {
 	}
 	d.past[t%memory], d.exposure[t%memory] = row, exposure
 	d.age(t)
-	d.see(row, d.common.factor(d, row, exposure))
+	d.see(row, d.common.step(d, row, exposure))
 	return d.judge(t), nil
 }
 
@@ -190,17 +191,22 @@ func (d *Detector) learn() {
 		}
 		d.past[t] = row
 	}
-	d.hazard = learn(d.past, slices.Clone(d.exposure))
+	d.usual = learnUsual(d)
+	scales := make([]float64, devices)
+	for i, l := range d.labels {
+		scales[i] = d.usual.of(l)
+	}
+	d.hazard = learn(d.past, d.exposure, scales)
 	if factors, moved := d.common.learn(d); moved {
 		// The fleet has days of its own: learn again with them divided out.
 		for t := range factors {
 			factors[t] *= d.exposure[t]
 		}
-		d.hazard = learn(d.past, factors)
+		d.hazard = learn(d.past, factors, scales)
 	}
 	var quiet [][]statistics
 	d.relive(func(t int, row []int16) {
-		d.see(row, d.common.factor(d, row, d.exposure[t]))
+		d.see(row, d.common.step(d, row, d.exposure[t]))
 		if t < warm {
 			return
 		}
@@ -221,8 +227,18 @@ func (d *Detector) learn() {
 
 // relive starts all tracks anew and goes through the learning period.
 func (d *Detector) relive(step func(t int, row []int16)) {
-	d.tracks = []*track{newTrack(d.hazard.first)}
-	clear(d.of)
+	d.tracks = nil
+	index := map[float64]int{}
+	for i, l := range d.labels {
+		scale := d.usual.of(l)
+		k, ok := index[scale]
+		if !ok {
+			k = len(d.tracks)
+			index[scale] = k
+			d.tracks = append(d.tracks, newTrack(d.hazard.first, scale))
+		}
+		d.of[i] = k
+	}
 	for t, row := range d.past {
 		d.age(t)
 		step(t, row)
@@ -236,7 +252,7 @@ func (d *Detector) age(t int) {
 
 // see weighs a step's counts. Devices that were alike so far share one track until their counts part
 // them, so a fleet that is mostly quiet costs little.
-func (d *Detector) see(row []int16, e *tables) {
+func (d *Detector) see(row []int16, s step) {
 	type fork struct {
 		from  int
 		count int16
@@ -264,7 +280,13 @@ func (d *Detector) see(row []int16, e *tables) {
 		}
 	}
 	d.tracks = next
-	d.each(func(k int) { next[k].see(e, forks[k].count) })
+	e := map[float64]*tables{}
+	for _, k := range next {
+		if e[k.scale] == nil {
+			e[k.scale] = d.hazard.tables(k.scale, s)
+		}
+	}
+	d.each(func(k int) { next[k].see(e[next[k].scale], forks[k].count) })
 }
 
 // each runs f on the index of every track, on all processors.

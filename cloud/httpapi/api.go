@@ -11,11 +11,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/hearthline/hearthline/cloud/store"
 )
 
 // MaxBody bounds a request's body in bytes: an SDP offer is the largest thing anybody sends.
@@ -39,6 +43,8 @@ type API struct {
 	huma huma.API
 	byID map[string]route
 	seen map[string]bool
+
+	doors *doors
 }
 
 // New builds the API.
@@ -50,7 +56,7 @@ func New(opts Options) (*API, error) {
 		opts.Now = time.Now
 	}
 	useFaults()
-	a := &API{Services: opts.Services, opts: opts, mux: http.NewServeMux(), byID: map[string]route{}, seen: map[string]bool{}}
+	a := &API{Services: opts.Services, opts: opts, mux: http.NewServeMux(), byID: map[string]route{}, seen: map[string]bool{}, doors: newDoors()}
 	for _, r := range routes {
 		a.byID[r.id] = r
 	}
@@ -65,7 +71,13 @@ func New(opts Options) (*API, error) {
 	}
 	a.huma = humago.New(a.mux, config)
 	a.huma.UseMiddleware(a.authorize)
-	a.register()
+	a.registerAuth()
+	a.registerViews()
+	a.registerDesk()
+	a.registerSessions()
+	a.registerProvisioning()
+	a.registerInbox()
+	a.registerStreams()
 	for _, r := range routes {
 		if !a.seen[r.id] {
 			return nil, fmt.Errorf("httpapi: route %s has no operation", r.id)
@@ -127,6 +139,18 @@ func answer[T any](v T, err error) (*body[T], error) {
 
 // none is an answer without a body.
 type none struct{}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// view runs a read of the caller's tenant.
+func (a *API) view(ctx context.Context, fn func(tx store.Tx) error) error {
+	return a.DB.View(ctx, who(ctx).tenant, fn)
+}
+
+// update runs a write of the caller's tenant.
+func (a *API) update(ctx context.Context, fn func(tx store.Tx) error) error {
+	return a.DB.Update(ctx, who(ctx).tenant, fn)
+}
 
 // InLang is the language in which the caller wants texts.
 type InLang struct {

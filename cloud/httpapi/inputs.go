@@ -128,6 +128,10 @@ type inContact struct {
 	Body ContactIn
 }
 
+type inKeep struct {
+	Contact string `path:"contact" minLength:"1" maxLength:"64"`
+}
+
 type inOpenTicket struct {
 	InLang
 	Body struct {

@@ -1,0 +1,279 @@
+// Package remedy decides what to do about a connection that is going bad, and sees it through.
+//
+//	symptom.seen, risk.raised -> fix.chosen -> command.sent -> fix.applied -> fix.verified
+//	      fix.rolled_back, .failed, command.refused, .expired -> the next fix, until none is left
+//	      fix.unavailable -> diagnosis.asked -> diagnosis.done -> ticket.opened
+//
+// A case is one such story of one device; whatever else its device reports while it is open belongs to it.
+// A plan fits when its signed checks are about what went wrong; gentle plans come first, and a fix that
+// failed on a device is not tried again there for FailureMemory. The service can only select among plans
+// that somebody with the offline key has signed.
+package remedy
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hearthline/hearthline/cloud"
+	"github.com/hearthline/hearthline/cloud/store"
+	"github.com/hearthline/hearthline/protocol"
+)
+
+const (
+	// FailureMemory is how long a fix that failed on a device is not tried there again.
+	FailureMemory = 24 * time.Hour
+	// MaxFixes bounds the fixes of one case: after so many, a person should look.
+	MaxFixes = 4
+)
+
+// Options configures a Remedy. Plans, Latest and Ticket are required.
+type Options struct {
+	Plans map[string]*Plans // by tenant
+	Now   func() time.Time  // nil is time.Now
+
+	// Latest returns what a device last reported, or nil when it never did.
+	Latest func(tx store.Tx, home, device string) (*protocol.Sample, error)
+	// Ticket returns the entry that opens a ticket about what a diagnosis found; code is "" when there is none.
+	Ticket func(home, device, code string, segment protocol.Segment, actor cloud.Ref) cloud.Entry
+	// OpenTicket returns the ticket of a device that is still open, or "".
+	OpenTicket func(tx store.Tx, home, device string) (string, error)
+	// ICEServers returns what a device needs to reach a session from behind its router.
+	ICEServers func(session string, life time.Duration) ([]protocol.ICEServer, error)
+}
+
+// Remedy decides. Its reactions are listed in cloud/app. It is safe for concurrent use.
+type Remedy struct {
+	Options
+	now func() time.Time
+}
+
+// New returns a Remedy.
+func New(opts Options) *Remedy {
+	r := &Remedy{opts, opts.Now}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	return r
+}
+
+var self = cloud.Ref{Type: cloud.RefService, ID: "remedy"}
+
+// Stages of a case.
+const (
+	stageFixing     = "fixing"
+	stageDiagnosing = "diagnosing"
+	stageTicket     = "ticket"
+	stageOver       = "over"
+)
+
+// attempt is one fix that was tried.
+type attempt struct {
+	Plan   string `json:"plan"`
+	Choice string `json:"choice"`
+	Failed bool   `json:"failed"`
+}
+
+// episode is a case.
+type episode struct {
+	Home     string             `json:"home"`
+	Device   string             `json:"device"`
+	Opened   time.Time          `json:"opened"`
+	ID       string             `json:"id"`
+	Stage    string             `json:"stage"`
+	Causes   []protocol.EntryID `json:"causes"`   // the symptoms and risks it is about
+	Metrics  []string           `json:"metrics"`  // what went wrong; see Plans.fitting
+	Standing []string           `json:"standing"` // which of it still stands
+	Tried    []attempt          `json:"tried"`
+	Command  string             `json:"command,omitempty"` // the one that is out
+}
+
+var episodes = store.NewTable("episodes", store.Spec[episode]{
+	Key:   store.Columns{store.Text("home"), store.Text("device"), store.Time("opened"), store.Text("episode")},
+	KeyOf: func(c *episode) store.Key { return store.Key{c.Home, c.Device, c.Opened, c.ID} },
+})
+
+// Tables is what the package keeps.
+func Tables() []store.Declared { return []store.Declared{episodes, commands, counters} }
+
+// current returns the newest case of a device; ok is false when none is open.
+func current(tx store.Tx, home, device string) (c episode, ok bool, err error) {
+	for c, err := range episodes.Scan(tx, store.Range{Prefix: store.Key{home, device}, Reverse: true, Limit: 1}) {
+		return c, err == nil && c.Stage != stageOver, err
+	}
+	return c, false, nil
+}
+
+// Noticed is the reaction to symptom.seen and risk.raised.
+func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
+	device := deviceOf(e)
+	if device == "" {
+		return nil, nil
+	}
+	c, open, err := current(tx, e.Home, device)
+	if err != nil {
+		return nil, err
+	}
+	if !open {
+		c = episode{Home: e.Home, Device: device, Opened: r.now().UTC(), ID: cloud.NewID(), Stage: stageFixing}
+	}
+	for _, m := range metricsOf(e) {
+		c.Metrics = addOnce(c.Metrics, m)
+	}
+	c.Standing = addOnce(c.Standing, standing(e))
+	if len(c.Causes) < protocol.MaxCauses {
+		c.Causes = append(c.Causes, e.ID)
+	}
+	if open { // it is being worked on
+		return nil, episodes.Put(tx, &c)
+	}
+	return r.next(tx, &c, e.ID)
+}
+
+// Cleared is the reaction to symptom.cleared and risk.cleared. A fix that is under way is seen through: it
+// may be what cleared it.
+func (r *Remedy) Cleared(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
+	c, open, err := current(tx, e.Home, deviceOf(e))
+	if !open || err != nil {
+		return nil, err
+	}
+	c.Standing = slices.DeleteFunc(c.Standing, func(s string) bool { return s == standing(e) })
+	return nil, episodes.Put(tx, &c)
+}
+
+// next chooses the next fix of a case, or says that there is none.
+func (r *Remedy) next(tx store.Tx, c *episode, because protocol.EntryID) ([]cloud.Entry, error) {
+	p, choice, reason, err := r.choose(tx, c)
+	if err != nil {
+		return nil, err
+	}
+	if reason != "" {
+		c.Stage, c.Command = stageDiagnosing, ""
+		return []cloud.Entry{c.entry(cloud.KindFixUnavailable, map[string]string{"reason": reason}, because)}, episodes.Put(tx, c)
+	}
+	chosen := c.entry(cloud.KindFixChosen, nil, because)
+	chosen.ID = protocol.EntryID(cloud.NewID())
+	cmd, err := r.issue(tx, c.Home, c.Device, p, choice, nil, chosen.ID)
+	if err != nil {
+		return nil, err
+	}
+	chosen.Args = map[string]string{"plan": p.ID, "action": p.Action.Kind, "command": cmd.ID}
+	if d := describe(choice); d != "" {
+		chosen.Args["choice"] = d
+	}
+	chosen.Subjects = append(chosen.Subjects, cloud.Ref{Type: cloud.RefCommand, ID: cmd.ID})
+	c.Stage, c.Command = stageFixing, cmd.ID
+	c.Tried = append(c.Tried, attempt{Plan: p.ID, Choice: describe(choice)})
+	return []cloud.Entry{chosen}, episodes.Put(tx, c)
+}
+
+// choose returns the best fix that was not tried, or a reason why there is none.
+func (r *Remedy) choose(tx store.Tx, c *episode) (p signed, choice map[string]string, reason string, err error) {
+	plans := r.Plans[tx.Tenant()]
+	if plans == nil {
+		return p, nil, "no_plan", nil
+	}
+	fits := plans.fitting(c.Metrics, r.now())
+	if len(fits) == 0 {
+		return p, nil, "no_plan", nil
+	}
+	if len(c.Tried) >= MaxFixes {
+		return p, nil, "all_tried", nil
+	}
+	failed, err := r.failed(tx, c)
+	if err != nil {
+		return p, nil, "", err
+	}
+	last, err := r.Latest(tx, c.Home, c.Device)
+	if err != nil {
+		return p, nil, "", err
+	}
+	reason = "no_choice"
+	for _, p := range fits {
+		for _, choice := range choices(&p.Plan, last) {
+			if slices.Contains(failed, attempt{p.ID, describe(choice), true}) {
+				reason = "all_tried"
+				continue
+			}
+			return p, choice, "", nil
+		}
+	}
+	return p, nil, reason, nil
+}
+
+// failed lists what was tried in vain: in this case, or on this device not long ago.
+func (r *Remedy) failed(tx store.Tx, c *episode) (out []attempt, err error) {
+	for _, t := range c.Tried {
+		out = append(out, attempt{t.Plan, t.Choice, true}) // tried is enough, within one case
+	}
+	for old, err := range episodes.Scan(tx, store.Range{Prefix: store.Key{c.Home, c.Device}, From: r.now().Add(-FailureMemory)}) {
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range old.Tried {
+			if t.Failed {
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
+}
+
+// deviceOf returns the device that an entry is about.
+func deviceOf(e *cloud.Entry) string {
+	if id := e.Subject(cloud.RefDevice); id != "" {
+		return id
+	}
+	if e.Actor.Type == cloud.RefDevice {
+		return e.Actor.ID
+	}
+	return ""
+}
+
+// metricsOf lists what an entry says is going wrong.
+func metricsOf(e *cloud.Entry) (out []string) {
+	if m := e.Args["metric"]; m != "" {
+		out = append(out, m)
+	}
+	if e.Risk != nil {
+		for _, reason := range e.Risk.Reasons {
+			if reason.Share >= minShare {
+				out = append(out, reason.Feature)
+			}
+		}
+	}
+	return out
+}
+
+// minShare keeps reasons that add next to nothing to a risk from choosing its fix.
+const minShare = 0.15
+
+// standing names a symptom or the risk, so that its end can be told.
+func standing(e *cloud.Entry) string {
+	if m := e.Args["metric"]; m != "" {
+		return m + "{" + e.Args["instance"] + "}"
+	}
+	return "risk"
+}
+
+func addOnce(list []string, s string) []string {
+	if slices.Contains(list, s) || len(list) >= 64 {
+		return list
+	}
+	return append(list, s)
+}
+
+func (c *episode) entry(kind cloud.Kind, args map[string]string, because ...protocol.EntryID) cloud.Entry {
+	return cloud.Entry{
+		Home: c.Home, Kind: kind, Actor: self, Args: args, Because: because,
+		Subjects: []cloud.Ref{{Type: cloud.RefDevice, ID: c.Device}},
+	}
+}
+
+// ofCommand returns the open case whose command this is.
+func ofCommand(tx store.Tx, cmd command) (c episode, ok bool, err error) {
+	c, ok, err = current(tx, cmd.Home, cmd.Device)
+	return c, ok && c.Command == cmd.ID, err
+}
+
+var errNoPlan = errors.New("no plan")

@@ -31,6 +31,16 @@ type State struct {
 var states = store.NewTable("device_states", store.Spec[State]{
 	Key:   store.Columns{store.Text("home"), store.Text("device")},
 	KeyOf: func(s *State) store.Key { return store.Key{s.Home, s.Device} },
+	Indexes: []store.Index[State]{{
+		Name: "by_online",
+		On:   store.Columns{store.Text("device")},
+		Of: func(s *State) store.Key {
+			if !s.Online {
+				return nil
+			}
+			return store.Key{s.Device}
+		},
+	}},
 })
 
 // StateOf returns the state of a device; one that was never there has the zero state.
@@ -45,9 +55,27 @@ func StateOf(tx store.Tx, home, device string) (State, error) {
 // Append writes an entry to a timeline.
 type Append func(store.Tx, cloud.Entry) error
 
+// Presence records who comes and goes. It is what the gateway reports to.
+type Presence struct{ Log Append }
+
+// Home returns the home of a device, or store.ErrNotFound.
+func (Presence) Home(tx store.Tx, device string) (string, error) {
+	d, err := Device(tx, device)
+	return d.Home, err
+}
+
+// Online returns a page of the devices that are kept as there.
+func (Presence) Online(tx store.Tx, after store.Cursor, limit int) (ids []string, next store.Cursor, err error) {
+	page, next, err := states.Page(tx, store.Range{Index: "by_online", After: after, Limit: limit})
+	for _, s := range page {
+		ids = append(ids, s.Device)
+	}
+	return ids, next, err
+}
+
 // Came records that a device is there, with the version of its agent ("" when not yet known). The return
-// of one that was missed becomes an entry, by log.
-func Came(tx store.Tx, home, device, agent string, at time.Time, log Append) error {
+// of one that was missed becomes an entry.
+func (p Presence) Came(tx store.Tx, home, device, agent string, at time.Time) error {
 	s, err := StateOf(tx, home, device)
 	if err != nil {
 		return err
@@ -70,11 +98,11 @@ func Came(tx store.Tx, home, device, agent string, at time.Time, log Append) err
 	if !news {
 		return nil
 	}
-	return log(tx, entry(s, cloud.KindDeviceOnline))
+	return p.Log(tx, entry(s, cloud.KindDeviceOnline))
 }
 
 // Left records that a device is away, and sets the timer after which it is missed.
-func Left(tx store.Tx, home, device string, at time.Time) error {
+func (Presence) Left(tx store.Tx, home, device string, at time.Time) error {
 	s, err := StateOf(tx, home, device)
 	if err != nil || !s.Online {
 		return err
@@ -97,8 +125,8 @@ type away struct {
 	Since        time.Time
 }
 
-// StillAway is the timer's work: a device that has not come back since becomes an entry, by log.
-func StillAway(tx store.Tx, payload []byte, log Append) error {
+// StillAway is the timer's work: a device that has not come back since becomes an entry.
+func (p Presence) StillAway(tx store.Tx, payload []byte) error {
 	var a away
 	if err := json.Unmarshal(payload, &a); err != nil {
 		return fmt.Errorf("read job of queue %s: %w", QueueAway, err)
@@ -111,7 +139,7 @@ func StillAway(tx store.Tx, payload []byte, log Append) error {
 	if err := states.Put(tx, &s); err != nil {
 		return err
 	}
-	return log(tx, entry(s, cloud.KindDeviceOffline))
+	return p.Log(tx, entry(s, cloud.KindDeviceOffline))
 }
 
 func entry(s State, kind cloud.Kind) cloud.Entry {

@@ -33,27 +33,6 @@ import (
 
 const tenant = "acme"
 
-type registry struct{}
-
-func (registry) Home(tx store.Tx, device string) (string, error) {
-	d, err := fleet.Device(tx, device)
-	return d.Home, err
-}
-
-type presence struct{ log *timeline.Log }
-
-func (p presence) Came(tx store.Tx, home, device, agent string, at time.Time) error {
-	return fleet.Came(tx, home, device, agent, at, p.log.Append)
-}
-
-func (presence) Left(tx store.Tx, home, device string, at time.Time) error {
-	return fleet.Left(tx, home, device, at)
-}
-
-func (presence) Online(store.Tx, store.Cursor, int) ([]string, store.Cursor, error) {
-	return nil, "", nil
-}
-
 // world is a running gateway over a real store, with one home.
 type world struct {
 	t       *testing.T
@@ -101,8 +80,8 @@ func (w *world) open() {
 func (w *world) start() {
 	w.log = timeline.New(nil)
 	gw, err := gateway.New(gateway.Options{
-		DB: w.db, Dir: filepath.Join(w.dir, "gateway"), Devices: registry{}, Timeline: w.log,
-		Telemetry: telemetry.Keeper{}, Presence: presence{w.log},
+		DB: w.db, Dir: filepath.Join(w.dir, "gateway"), Devices: fleet.Presence{}, Timeline: w.log,
+		Telemetry: telemetry.Keeper{}, Presence: fleet.Presence{Log: w.log.Append},
 		Tenants: func(context.Context) ([]string, error) { return []string{tenant}, nil },
 		Listen:  "127.0.0.1:0", EnrolAt: "127.0.0.1:0", Hosts: []string{"127.0.0.1"},
 		Signal:  func(_, _ string, s protocol.Signal) { w.signals <- s },

@@ -8,19 +8,13 @@ import (
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// Applied is the reaction to fix.applied and session.started: the command has arrived.
-func (r *Remedy) Applied(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	_, _, err := answered(tx, e, e.Kind != cloud.Kind(protocol.EventFixApplied))
-	return nil, err
-}
-
 // Verified is the reaction to fix.verified: the case is over.
 func (r *Remedy) Verified(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	cmd, ok, err := answered(tx, e, true)
+	cmd, ok, err := finish(tx, e)
 	if !ok || err != nil {
 		return nil, err
 	}
-	c, ok, err := ofCommand(tx, cmd)
+	c, ok, err := ofOrder(tx, cmd)
 	if !ok || err != nil {
 		return nil, err
 	}
@@ -30,11 +24,11 @@ func (r *Remedy) Verified(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 
 // Failed is the reaction to fix.rolled_back, fix.failed, command.refused and command.expired: the next fix.
 func (r *Remedy) Failed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	cmd, ok, err := answered(tx, e, true)
+	cmd, ok, err := finish(tx, e)
 	if !ok || err != nil {
 		return nil, err
 	}
-	c, ok, err := ofCommand(tx, cmd)
+	c, ok, err := ofOrder(tx, cmd)
 	if !ok || err != nil {
 		return nil, err
 	}
@@ -78,14 +72,14 @@ func (r *Remedy) Diagnose(tx store.Tx, home, device string, req protocol.Diagnos
 	return e, cmd.ID, err
 }
 
-func (r *Remedy) ask(tx store.Tx, home, device string, req protocol.DiagnosisRequest, actor cloud.Ref, because ...protocol.EntryID) (cloud.Entry, command, error) {
+func (r *Remedy) ask(tx store.Tx, home, device string, req protocol.DiagnosisRequest, actor cloud.Ref, because ...protocol.EntryID) (cloud.Entry, order, error) {
 	plans := r.Plans[tx.Tenant()]
 	if plans == nil {
-		return cloud.Entry{}, command{}, errNoPlan
+		return cloud.Entry{}, order{}, errNoPlan
 	}
 	p, ok := plans.byVerb(protocol.VerbDiagnose)
 	if !ok {
-		return cloud.Entry{}, command{}, errNoPlan
+		return cloud.Entry{}, order{}, errNoPlan
 	}
 	choice := map[string]string{"kind": req.Kind}
 	if req.Target != "" {
@@ -93,7 +87,7 @@ func (r *Remedy) ask(tx store.Tx, home, device string, req protocol.DiagnosisReq
 	}
 	wanted := protocol.Command{Choice: choice}
 	if _, err := wanted.Diagnosis(&p.Plan); err != nil {
-		return cloud.Entry{}, command{}, cloud.Invalid("kind", "%s", err)
+		return cloud.Entry{}, order{}, cloud.Invalid("kind", "%s", err)
 	}
 	e := cloud.Entry{
 		ID: protocol.EntryID(cloud.NewID()), Home: home, Kind: cloud.KindDiagnosisAsked, Actor: actor, Because: because,
@@ -112,11 +106,11 @@ func (r *Remedy) ask(tx store.Tx, home, device string, req protocol.DiagnosisReq
 
 // Diagnosed is the reaction to diagnosis.done: what no fix could solve goes to a person, with the diagnosis.
 func (r *Remedy) Diagnosed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	cmd, ok, err := answered(tx, e, true)
+	cmd, ok, err := finish(tx, e)
 	if !ok || err != nil {
 		return nil, err
 	}
-	c, ok, err := ofCommand(tx, cmd)
+	c, ok, err := ofOrder(tx, cmd)
 	if !ok || err != nil || e.Diagnosis == nil {
 		return nil, err
 	}

@@ -27,8 +27,15 @@ const (
 	MaxFixes = 4
 )
 
-// Options configures a Remedy. Plans, Latest and Ticket are required.
+// Commands sends signed commands to devices, until they answer or it is too late.
+type Commands interface {
+	Send(tx store.Tx, home, planID string, c protocol.Command) (protocol.Command, error)
+}
+
+// Options configures a Remedy. All but Now and ICEServers are required.
 type Options struct {
+	Commands Commands
+
 	Plans map[string]*Plans // by tenant
 	Now   func() time.Time  // nil is time.Now
 
@@ -94,7 +101,7 @@ var episodes = store.NewTable("episodes", store.Spec[episode]{
 })
 
 // Tables is what the package keeps.
-func Tables() []store.Declared { return []store.Declared{episodes, commands, counters} }
+func Tables() []store.Declared { return []store.Declared{episodes, orders} }
 
 // current returns the newest case of a device; ok is false when none is open.
 func current(tx store.Tx, home, device string) (c episode, ok bool, err error) {
@@ -114,6 +121,9 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if open && c.Stage == stageTicket && !slices.ContainsFunc(metricsOf(e), func(m string) bool { return slices.Contains(c.Metrics, m) }) {
+		open = false // a person has the old matter; this is another one
+	}
 	if !open {
 		c = episode{Home: e.Home, Device: device, Opened: r.now().UTC(), ID: cloud.NewID(), Stage: stageFixing}
 	}
@@ -124,7 +134,7 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if len(c.Causes) < protocol.MaxCauses {
 		c.Causes = append(c.Causes, e.ID)
 	}
-	if open { // it is being worked on
+	if open { // it is being worked on already
 		return nil, episodes.Put(tx, &c)
 	}
 	return r.next(tx, &c, e.ID)
@@ -270,8 +280,8 @@ func (c *episode) entry(kind cloud.Kind, args map[string]string, because ...prot
 	}
 }
 
-// ofCommand returns the open case whose command this is.
-func ofCommand(tx store.Tx, cmd command) (c episode, ok bool, err error) {
+// ofOrder returns the open case whose command this is.
+func ofOrder(tx store.Tx, cmd order) (c episode, ok bool, err error) {
 	c, ok, err = current(tx, cmd.Home, cmd.Device)
 	return c, ok && c.Command == cmd.ID, err
 }

@@ -13,12 +13,15 @@ import (
 )
 
 // of returns the session that an entry is about; ok is false when it is about none that we know.
-func of(tx store.Tx, e *cloud.Entry) (s cloud.Session, ok bool, err error) {
-	id := e.Args["session"]
+func of(tx store.Tx, e *cloud.Entry) (cloud.Session, bool, error) {
+	return byID(tx, e.Home, e.Args["session"])
+}
+
+func byID(tx store.Tx, home, id string) (s cloud.Session, ok bool, err error) {
 	if id == "" {
 		return s, false, nil
 	}
-	s, err = sessions.Get(tx, e.Home, id)
+	s, err = sessions.Get(tx, home, id)
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrInvalid) { // the id may come from a device
 		return s, false, nil
 	}
@@ -69,7 +72,14 @@ func (k *Keeper) start(tx store.Tx, s cloud.Session, because protocol.EntryID) e
 // Ended is the reaction to everything that ends a session but session.closed itself: consent refused or
 // withdrawn, the hub's own end, a command that was refused or expired.
 func (k *Keeper) Ended(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	s, ok, err := of(tx, e)
+	id := e.Args["session"]
+	if id == "" {
+		var err error
+		if id, err = k.opts.Commander.SessionOf(tx, e); err != nil {
+			return nil, err
+		}
+	}
+	s, ok, err := byID(tx, e.Home, id)
 	if !ok || err != nil || s.State == "closed" {
 		return nil, err
 	}

@@ -51,6 +51,8 @@ const (
 // Commander sends the signed command by which a device joins a session, as a consequence of an entry.
 type Commander interface {
 	Assist(tx store.Tx, s cloud.Session, ends time.Time, because protocol.EntryID) (command string, err error)
+	// SessionOf returns the session that the command of an entry was for, or "".
+	SessionOf(tx store.Tx, e *cloud.Entry) (session string, err error)
 }
 
 // Options configures a Keeper. Commander is required.

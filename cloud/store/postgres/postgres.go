@@ -52,8 +52,8 @@ type Options struct {
 	Logger     *slog.Logger  // nil discards
 }
 
-// minVersion is the oldest server this is tested to be right on: identity of collations and row-level
-// security on partitioned tables settled by then. CockroachDB and YugabyteDB report such a number too.
+// minVersion is the oldest major version that is still to be had; the tests run on 15. CockroachDB and
+// YugabyteDB report the version they are compatible with.
 const minVersion = 13_00_00
 
 // DB is a store in a database. It implements store.DB.
@@ -93,6 +93,9 @@ func Open(ctx context.Context, opts Options, tables ...store.Declared) (*DB, err
 	cfg.MaxConns = int32(opts.MaxConns)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	cfg.AfterConnect = tune
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
 	db := &DB{opts: opts, log: opts.Logger, tables: map[*store.Schema]*table{}, jobs: newJobSQL(opts.Schema)}
 	for _, d := range tables {
 		t, err := newTable(opts.Schema, d.Schema())
@@ -140,8 +143,8 @@ func (db *DB) prepare(ctx context.Context, cfg *pgx.ConnConfig) error {
 	if err != nil {
 		return err
 	}
-	if version < minVersion {
-		return fmt.Errorf("%w: server version %d.%d is too old, want %d", store.ErrUnavailable, version/10000, version%10000, minVersion/10000)
+	if err := checkVersion(version); err != nil {
+		return err
 	}
 	if super || bypass {
 		return fmt.Errorf("%w: role %s is a superuser or may bypass row-level security, which is what keeps tenants apart", store.ErrInvalid, cfg.User)
@@ -150,6 +153,13 @@ func (db *DB) prepare(ctx context.Context, cfg *pgx.ConnConfig) error {
 		return err
 	}
 	return db.verify(ctx)
+}
+
+func checkVersion(version int) error {
+	if version < minVersion {
+		return fmt.Errorf("%w: server version %d.%d is too old, want %d", store.ErrSchema, version/10000, version%10000, minVersion/10000)
+	}
+	return nil
 }
 
 // patiently repeats fn while the database is away, up to Options.Patience.
@@ -179,14 +189,17 @@ func (c conflict) Unwrap() error { return c.error }
 
 // mapError gives database errors the meaning that the contract knows.
 func mapError(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if err == nil {
+		return nil
 	}
 	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError // may wrap the deadline of connecting, which is not the caller's
 	if !errors.As(err, &pg) {
-		var connect *pgconn.ConnectError
 		var netErr net.Error
-		if errors.As(err, &connect) || errors.As(err, &netErr) || pgconn.SafeToRetry(err) || isEOF(err) {
+		if !errors.As(err, &connect) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+			return err
+		}
+		if connect != nil || errors.As(err, &netErr) || pgconn.SafeToRetry(err) || isEOF(err) {
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
 		if strings.Contains(err.Error(), "closed pool") {

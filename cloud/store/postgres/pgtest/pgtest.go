@@ -128,15 +128,27 @@ const password = "test-password"
 
 // Start starts the server after Stop or Kill, and waits until it answers.
 func (s *Server) Start() error {
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		err := s.start(ctx)
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "is still in use") {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond) // the last of a killed server's processes are on their way out
+	}
+}
+
+func (s *Server) start(ctx context.Context) error {
+	path := filepath.Join(s.dir, "log")
+	log, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port))
 	cmd.Dir = s.dir
-	// The server dies with the test, whatever happens to it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred, Pdeathsig: syscall.SIGQUIT}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred, Pdeathsig: syscall.SIGQUIT} // it does not outlive the test
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
@@ -146,8 +158,6 @@ func (s *Server) Start() error {
 		_ = cmd.Wait() // how it ended is in the log
 		close(done)
 	}(s.exited)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, s.AdminURL("postgres"))
 		if err == nil {
@@ -155,7 +165,7 @@ func (s *Server) Start() error {
 		}
 		select {
 		case <-s.exited:
-			out, _ := os.ReadFile(filepath.Join(s.dir, "log")) // best effort: the error is worth more with it
+			out, _ := os.ReadFile(path) // best effort: the error is worth more with it
 			return fmt.Errorf("server ended at start: %s", out)
 		case <-ctx.Done():
 			return fmt.Errorf("server does not answer: %w", err)

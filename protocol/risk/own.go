@@ -45,3 +45,12 @@ func (m *Model) shift(k *Link, at float64) float64 {
 	o.fade(at, m.Own.Tau)
 	return log((o.faults + m.Own.Prior) / (o.expected + m.Own.Prior))
 }
+
+// Corrected is the probability p (Score.Base) corrected by the link's own past, for callers that keep features
+// themselves.
+func (m *Model) Corrected(k *Link, at, p float64) float64 {
+	if d := m.shift(k, at); d != 0 {
+		return sigmoid(logit(p) + d)
+	}
+	return p
+}

@@ -89,9 +89,7 @@ func NewScorer(m *Model) *Scorer {
 func (s *Scorer) Score(k *Link, at float64) Score {
 	s.m.layout.Features(k, at, s.x)
 	out := s.features(s.x)
-	if d := s.m.shift(k, at); d != 0 {
-		out.Probability = sigmoid(logit(out.Base) + d)
-	}
+	out.Probability = s.m.Corrected(k, at, out.Base)
 	if out.Abstain == Scored && s.m.Abstention.MinAge > 0 && k.age(at) < s.m.Abstention.MinAge {
 		out.Abstain = TooNew
 	}

@@ -191,7 +191,7 @@ func (r *radio) put(f *follower, signal string, ts int64, v float64) {
 	r.layout.Put(f.link, r.at[signal], float64(ts), v)
 }
 
-func flag(b bool) float64 {
+func bit(b bool) float64 {
 	if b {
 		return 1
 	}
@@ -206,18 +206,18 @@ func (r *radio) note(f *follower, p *report) {
 	r.put(f, "pdr", ts, pdr)
 	r.put(f, "pdr_worst", ts, v(cPdrWorst))
 	if pdr == pdr {
-		r.put(f, "below_60", ts, flag(pdr < 0.6))
-		r.put(f, "below_70", ts, flag(pdr < 0.7))
-		r.put(f, "below_80", ts, flag(pdr < 0.8))
-		r.put(f, "below_90", ts, flag(pdr < 0.9))
+		r.put(f, "below_60", ts, bit(pdr < 0.6))
+		r.put(f, "below_70", ts, bit(pdr < 0.7))
+		r.put(f, "below_80", ts, bit(pdr < 0.8))
+		r.put(f, "below_90", ts, bit(pdr < 0.9))
 		f.pdr = pdr
 	}
 	bad := p.fault || p.silent != 0
-	r.put(f, "onset", ts, flag(bad && (f.lastBad == 0 || ts-f.lastBad >= day)))
-	r.put(f, "fault", ts, flag(bad))
-	r.put(f, "silent", ts, flag(p.silent != 0))
-	r.put(f, "gap", ts, flag(f.lastTs != 0 && ts-f.lastTs > 2*bin && ts-f.lastTs < 6*hour))
-	r.put(f, "lost", ts, flag(p.v[cLost] > 0))
+	r.put(f, "onset", ts, bit(bad && (f.lastBad == 0 || ts-f.lastBad >= day)))
+	r.put(f, "fault", ts, bit(bad))
+	r.put(f, "silent", ts, bit(p.silent != 0))
+	r.put(f, "gap", ts, bit(f.lastTs != 0 && ts-f.lastTs > 2*bin && ts-f.lastTs < 6*hour))
+	r.put(f, "lost", ts, bit(p.v[cLost] > 0))
 	if bad {
 		f.lastBad = ts
 	}
@@ -228,8 +228,8 @@ func (r *radio) note(f *follower, p *report) {
 			continue
 		}
 		if y, ok := f.d.label(r.up, q.ts, day, ts); ok {
-			r.put(f, "known", ts, flag(y))
-			f.known[0] += flag(y)
+			r.put(f, "known", ts, bit(y))
+			f.known[0] += bit(y)
 			f.known[1]++
 		}
 	}
@@ -249,7 +249,7 @@ func (r *radio) note(f *follower, p *report) {
 	r.put(f, "tx_bad", ts, v(cTxBad))
 	r.put(f, "tx_fail", ts, v(cTxFail))
 	if c := v(cCharge); c == c {
-		r.put(f, "reboot", ts, flag(c < 0.5*f.charge))
+		r.put(f, "reboot", ts, bit(c < 0.5*f.charge))
 		f.charge = c
 	}
 	angle := 2 * math.Pi * float64(ts%day) / day

@@ -12,7 +12,7 @@ import (
 type Logistic struct {
 	Ridge  float64 // penalty on standardised weights, as a share of the total weight [0.001]
 	Clip   float64 // standardised values are cut off here [3]
-	Rounds int     // Newton steps [12]
+	Rounds int     // Newton steps and halvings [15]
 	Only   []int   // use only these features; nil means all
 }
 
@@ -24,7 +24,7 @@ var ErrOneClass = errors.New("all labels are the same, nothing can be learned fr
 func (o Logistic) Fit(m *Matrix, y, w []float32, rows []int32) (*risk.Linear, error) {
 	def(&o.Ridge, 0.001)
 	def(&o.Clip, 3)
-	def(&o.Rounds, 12)
+	def(&o.Rounds, 15)
 	if rows == nil {
 		rows = make([]int32, m.Rows())
 		for i := range rows {
@@ -58,18 +58,27 @@ func (o Logistic) Fit(m *Matrix, y, w []float32, rows []int32) (*risk.Linear, er
 	})
 	beta := make([]float64, d)
 	beta[d-1] = math.Log(pos / (total - pos))
+	best := math.Inf(1)
+	kept := append([]float64(nil), beta...)
 	for range o.Rounds {
-		step := newton(x, rows, y, w, beta, o.Ridge*total)
-		far := 0.0
-		for j := range beta {
-			s := math.Max(-1, math.Min(1, step[j])) // a damped step: separable data must not run away
-			beta[j] += s
-			far = math.Max(far, math.Abs(s))
+		loss, step := newton(x, rows, y, w, beta, o.Ridge*total)
+		if loss > best { // the step was too long: half of it, from where it began
+			for j := range beta {
+				beta[j] = (beta[j] + kept[j]) / 2
+			}
+			continue
 		}
-		if far < 1e-5 {
+		gain := best - loss
+		best = loss
+		copy(kept, beta)
+		for j := range beta {
+			beta[j] += step[j]
+		}
+		if gain < 1e-7*total {
 			break
 		}
 	}
+	copy(beta, kept)
 	for j := range terms {
 		terms[j].Weight = beta[j]
 	}
@@ -108,11 +117,11 @@ func (o Logistic) terms(m *Matrix, rows []int32) []risk.Term {
 	return slices.DeleteFunc(all, func(t risk.Term) bool { return t.Scale == 0 })
 }
 
-// newton returns the step that maximises the quadratic model of the penalised likelihood at beta.
-func newton(x []float32, rows []int32, y, w []float32, beta []float64, ridge float64) []float64 {
+// newton returns the penalised loss at beta and the step to the minimum of its quadratic model.
+func newton(x []float32, rows []int32, y, w []float32, beta []float64, ridge float64) (float64, []float64) {
 	d := len(beta)
 	const chunks = 8 // fixed, so that the sums do not depend on the number of processors
-	grad, hess := make([][]float64, chunks), make([][]float64, chunks)
+	grad, hess, loss := make([][]float64, chunks), make([][]float64, chunks), make([]float64, chunks)
 	parallel(chunks, func(c int) {
 		g, h := make([]float64, d), make([]float64, d*d)
 		for i := c * len(rows) / chunks; i < (c+1)*len(rows)/chunks; i++ {
@@ -125,6 +134,7 @@ func newton(x []float32, rows []int32, y, w []float32, beta []float64, ridge flo
 			if w != nil {
 				wt = float64(w[rows[i]])
 			}
+			loss[c] += wt * logLoss(z, y[rows[i]] > 0)
 			e, s := wt*(float64(y[rows[i]])-p), wt*p*(1-p)
 			for j := range v {
 				a := float64(v[j])
@@ -143,6 +153,7 @@ func newton(x []float32, rows []int32, y, w []float32, beta []float64, ridge flo
 	})
 	g, h := grad[0], hess[0]
 	for c := 1; c < chunks; c++ {
+		loss[0] += loss[c]
 		for i, v := range grad[c] {
 			g[i] += v
 		}
@@ -153,11 +164,23 @@ func newton(x []float32, rows []int32, y, w []float32, beta []float64, ridge flo
 	for j := range d {
 		h[j*d+j] += 1e-9
 		if j < d-1 { // the bias is free
+			loss[0] += 0.5 * ridge * beta[j] * beta[j]
 			g[j] -= ridge * beta[j]
 			h[j*d+j] += ridge
 		}
 	}
-	return solve(h, g)
+	return loss[0], solve(h, g)
+}
+
+// logLoss is -log of the probability the logit z gives to what happened.
+func logLoss(z float64, happened bool) float64 {
+	if happened {
+		z = -z
+	}
+	if z > 30 {
+		return z
+	}
+	return math.Log1p(math.Exp(z))
 }
 
 // solve solves the symmetric positive definite system whose lower triangle is a, by Cholesky's method.

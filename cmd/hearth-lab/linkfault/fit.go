@@ -14,12 +14,7 @@ func (r recipe) fit(name string, in *risk.Input, horizon int64, s *sample, seed 
 	if len(s.y) == 0 {
 		return nil, fmt.Errorf("no report before the site's date has a usable label")
 	}
-	var cols []int
-	for i := range in.Features {
-		if r.see(in.FeatureName(i)) {
-			cols = append(cols, i)
-		}
-	}
+	cols := columnsOf{chosen(in, r.see), chosen(in, r.linear)}
 	bins := learn.NewBins(&s.m)
 	parts, err := r.ingredients(s, bins, cols, nil, seed)
 	if err != nil {
@@ -32,8 +27,20 @@ func (r recipe) fit(name string, in *risk.Input, horizon int64, s *sample, seed 
 	return m, m.Compile()
 }
 
+type columnsOf struct{ trees, linear []int }
+
+func chosen(in *risk.Input, see func(string) bool) []int {
+	var cols []int
+	for i := range in.Features {
+		if see(in.FeatureName(i)) {
+			cols = append(cols, i)
+		}
+	}
+	return cols
+}
+
 // ingredients fits every part of the recipe to the given rows (nil: all).
-func (r recipe) ingredients(s *sample, bins *learn.Bins, cols []int, rows []int32, seed uint64) ([]risk.Part, error) {
+func (r recipe) ingredients(s *sample, bins *learn.Bins, cols columnsOf, rows []int32, seed uint64) ([]risk.Part, error) {
 	set := &learn.Set{Bins: bins, Y: s.y, Block: s.block, Rows: rows}
 	var out []risk.Part
 	for _, g := range r.parts {
@@ -41,7 +48,7 @@ func (r recipe) ingredients(s *sample, bins *learn.Bins, cols []int, rows []int3
 		switch {
 		case g.logistic != nil:
 			o := *g.logistic
-			o.Only = cols
+			o.Only = cols.linear
 			l, err := o.Fit(&s.m, s.y, nil, rows)
 			if err != nil {
 				return nil, err
@@ -49,11 +56,11 @@ func (r recipe) ingredients(s *sample, bins *learn.Bins, cols []int, rows []int3
 			p.Linear = l
 		case g.bag != nil:
 			o := *g.bag
-			o.Only, o.Seed = cols, seed
+			o.Only, o.Seed = cols.trees, seed
 			p.Forest = learn.Bag(set, o)
 		default:
 			o := *g.boost
-			o.Only, o.Seed = cols, seed
+			o.Only, o.Seed = cols.trees, seed
 			p.Forest = learn.Boost(set, o)
 		}
 		out = append(out, p)
@@ -62,7 +69,7 @@ func (r recipe) ingredients(s *sample, bins *learn.Bins, cols []int, rows []int3
 }
 
 // calibrate predicts each third of the devices by models of the other two and fits a line to the logits.
-func (r recipe) calibrate(s *sample, bins *learn.Bins, cols []int, seed uint64) (risk.Calibration, error) {
+func (r recipe) calibrate(s *sample, bins *learn.Bins, cols columnsOf, seed uint64) (risk.Calibration, error) {
 	const folds = 3
 	fold := deal(s, folds)
 	var z []float64

@@ -128,7 +128,11 @@ func train(t task, in *risk.Input, known *deviceSet, c cuts) (*risk.Model, error
 	}
 	feats := r.extract(known.devices, func(*device) bool { return true })
 	rec := recipes[t.name]
-	s := t.gather(known.devices, feats, known.up, c, false, rec.every, func(int) bool { return true })
+	from := t
+	if rec.from != "" {
+		from = deviceTasks[rec.from]
+	}
+	s := from.gather(known.devices, feats, known.up, c, false, rec.every, func(int) bool { return true })
 	return rec.fit("linkfault-"+t.name, in, t.horizon, s, seed)
 }
 

@@ -135,10 +135,12 @@ func (t task) gather(devices []*device, feats map[*device]*learn.Matrix, up site
 
 // recipe is how the model of a task is fitted.
 type recipe struct {
-	see   func(feature string) bool // features the parts may use
-	every int                       // of so many reports one is learned from: neighbours say the same
-	parts []ingredient
-	own   risk.OwnPast
+	from   string                    // the task whose reports are learned from; empty: the task itself
+	see    func(feature string) bool // features the trees may use
+	linear func(feature string) bool // features the logistic may use
+	every  int                       // of so many reports one is learned from: neighbours say the same
+	parts  []ingredient
+	own    risk.OwnPast
 }
 
 type ingredient struct {
@@ -158,27 +160,33 @@ func contains(s string, any ...string) bool {
 	return false
 }
 
-// core are the features that carried over to devices never seen: delivery ratio, faults, silence and the
-// device's own record. Levels of battery, temperature, signal strength and of the site told devices apart instead.
+// core are the features that carried over best to devices never seen: delivery ratio, faults, silence and the
+// device's own record.
 func core(f string) bool {
 	return contains(f, "pdr", "below_", "fault", "onset", "silent", "gap", "lost", "known") && !contains(f, "site_", "/1e+09s", ".age")
 }
 
-// recipes were chosen by cross-validation over devices with the split in time.
+// middle adds signal strength, parents, traffic and the site.
+func middle(f string) bool {
+	return core(f) || contains(f, "site_", "rssi", "n_par", "n_nbr", "log_tx") && !contains(f, "/1e+09s")
+}
+
+// wide is all but what never fades: that tells devices and dates apart instead of risks.
+func wide(f string) bool { return !contains(f, "/1e+09s", ".age", "below_") }
+
+func trio(ridge float64) []ingredient {
+	return []ingredient{
+		{name: "logistic", weight: 1. / 3, logistic: &learn.Logistic{Ridge: ridge}},
+		{name: "extra trees", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 10, MinWeight: 50, Random: true, Columns: 0.2}},
+		{name: "random forest", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 8, MinWeight: 80}},
+	}
+}
+
+// recipes were chosen by cross-validation over devices with the split in time. The onset model learns from all
+// calm moments, not only those after a day without a fault: there are more faults among them, and the time since
+// the last one is a feature.
 var recipes = map[string]recipe{
-	"onset24": {see: core, every: 3, own: risk.OwnPast{Prior: 5, Tau: 60 * day}, parts: []ingredient{
-		{name: "logistic", weight: 1. / 3, logistic: &learn.Logistic{Ridge: 0.1}},
-		{name: "extra trees", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 10, MinWeight: 50, Random: true, Columns: 0.2}},
-		{name: "random forest", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 8, MinWeight: 80}},
-	}},
-	"fault24": {see: core, every: 4, own: risk.OwnPast{Prior: 5, Tau: 60 * day}, parts: []ingredient{
-		{name: "logistic", weight: 1. / 3, logistic: &learn.Logistic{Ridge: 0.1}},
-		{name: "extra trees", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 10, MinWeight: 50, Random: true, Columns: 0.2}},
-		{name: "random forest", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 8, MinWeight: 80}},
-	}},
-	"fault6": {see: core, every: 4, own: risk.OwnPast{Prior: 5, Tau: 60 * day}, parts: []ingredient{
-		{name: "logistic", weight: 1. / 3, logistic: &learn.Logistic{Ridge: 0.1}},
-		{name: "extra trees", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 10, MinWeight: 50, Random: true, Columns: 0.2}},
-		{name: "random forest", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 8, MinWeight: 80}},
-	}},
+	"onset24": {from: "fault24", see: core, linear: core, every: 3, parts: trio(0.1), own: risk.OwnPast{Prior: 5, Tau: 60 * day}},
+	"fault24": {see: wide, linear: middle, every: 4, parts: trio(0.1), own: risk.OwnPast{Prior: 1.5, Tau: 60 * day}},
+	"fault6":  {see: wide, linear: middle, every: 4, parts: trio(0.1), own: risk.OwnPast{Prior: 6, Tau: 60 * day}},
 }

@@ -18,8 +18,9 @@ type Codec interface {
 // JSON is the codec of engines that keep documents as jsonb.
 var JSON Codec = jsonCodec{}
 
-// CBOR is the codec of engines that only keep bytes: a third smaller than JSON and several times faster
-// to read (BenchmarkCodec). It reads the same struct tags: cbor where present, json otherwise.
+// CBOR is the codec of engines that only keep bytes: on a timeline entry a tenth smaller than JSON, twice as
+// fast to read and three times as fast to write (BenchmarkCodec). It goes by the same struct tags: cbor
+// where present, json otherwise.
 var CBOR Codec = newCBOR()
 
 type jsonCodec struct{}

@@ -31,9 +31,8 @@
 //
 // # Transactions
 //
-// View and Update are serialisable. The function given to Update may run more than once (a conflict on
-// PostgreSQL, a neighbour that failed in the same group commit on bolt), so it must have no effect but
-// its writes: set outer variables afresh on each run, send nothing, count nothing. What must leave the
+// View and Update are serialisable. Their function may run more than once (a conflict on PostgreSQL, a
+// neighbour that failed in the same group commit on bolt), so it must have no effect but its writes: set outer variables afresh on each run, send nothing, count nothing. What must leave the
 // process is enqueued in the same transaction (see Enqueue). Do not start a transaction within another.
 //
 // One Update stays within one home (or one other root, such as a customer), so that an engine can place
@@ -76,11 +75,11 @@ var (
 
 // DB is a store. All methods may be called concurrently.
 type DB interface {
-	// View runs fn on a consistent snapshot of one tenant. It returns fn's error.
+	// View runs fn on a consistent snapshot of one tenant. It returns fn's error. fn may run more than once.
 	View(ctx context.Context, tenant string, fn func(tx Tx) error) error
 
 	// Update runs fn and commits its writes durably, all or none. It returns fn's error, in which case
-	// nothing was written. fn may run more than once.
+	// nothing was written. fn may run more than once. After ErrUnavailable the writes may be there or not.
 	Update(ctx context.Context, tenant string, fn func(tx Tx) error) error
 
 	// Batch runs every piece of work as an Update of its own and returns one error for each, in order;

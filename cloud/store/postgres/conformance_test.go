@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/store/postgres"
 	"github.com/hearthline/hearthline/cloud/store/postgres/pgtest"
@@ -49,7 +51,7 @@ func run(m *testing.M) int {
 	}
 	defer s.Close()
 	server = s
-	return storetest.Main(m, engine)
+	return storetest.Main(m, engine, goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait")) // for the server's end
 }
 
 func TestConformance(t *testing.T) { storetest.Run(t, engine) }

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/hearthline/hearthline/cloud/store"
 )
 
@@ -36,13 +38,20 @@ type Engine struct {
 // long tells whether the long mode is on.
 func long() bool { return os.Getenv("HEARTH_LONG") != "" }
 
-// Main runs the tests of an engine's package. In a child process that the suite has started to kill it, it
-// is the child's work instead, and never returns.
-func Main(m *testing.M, e Engine) int {
+// Main runs the tests of an engine's package and fails when they leave goroutines behind. In a child
+// process that the suite has started to kill it, it is the child's work instead, and never returns.
+func Main(m *testing.M, e Engine, leaks ...goleak.Option) int {
 	if place := os.Getenv(childEnv); place != "" {
 		child(e, place)
 	}
-	return m.Run()
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(leaks...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
 }
 
 // IsChild tells whether this process was started by the suite to be killed, and so has no need of what the

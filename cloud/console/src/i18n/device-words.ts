@@ -1,0 +1,100 @@
+import type { Language } from "./languages";
+
+// Words for what a device reports while a diagnosis runs: the names of steps, findings, measured values
+// and verdicts. Words that other channels need too (metrics, segments, plans) come from the service's
+// own tables, so that the console, the app and a mail say the same. Order: en, zh-CN, zh-TW.
+
+type Row = readonly [en: string, zhCN: string, zhTW: string];
+
+const rows: Record<string, Row> = {
+  "step.interface.state": ["Network interface", "网络接口", "網路介面"],
+  "step.route.default": ["Default route", "默认路由", "預設路由"],
+  "step.dhcp.lease": ["Address lease", "地址租约", "位址租約"],
+  "step.dhcp.discover": ["Ask for an address (DHCP)", "请求地址（DHCP）", "要求位址（DHCP）"],
+  "step.gateway.ping": ["Reach the router", "连通路由器", "連通路由器"],
+  "step.wan.ping": ["Reach the internet", "连通互联网", "連通網際網路"],
+  "step.ping": ["Ping", "Ping", "Ping"],
+  "step.hop": ["Hop", "跳", "躍點"],
+  "step.dns.query": ["Look up a name", "域名解析", "網域名稱解析"],
+  "step.dns.lookup": ["Look up the target", "解析目标", "解析目標"],
+  "step.http.get": ["Load a web page", "打开网页", "開啟網頁"],
+  "step.cloud.connect": ["Reach our service", "连通我们的服务", "連通我們的服務"],
+  "step.wifi.link": ["Wi-Fi link", "Wi-Fi 连接", "Wi-Fi 連線"],
+  "step.wifi.scan": ["Wi-Fi scan", "Wi-Fi 扫描", "Wi-Fi 掃描"],
+  "step.wifi.heard": ["Network heard", "检测到的网络", "偵測到的網路"],
+  "step.speed.download": ["Download speed", "下载速度", "下載速度"],
+
+  "finding.timeout": ["no answer", "无应答", "沒有回應"],
+  "finding.unreachable": ["unreachable", "不可达", "無法到達"],
+  "finding.loss": ["packets lost", "有丢包", "有封包遺失"],
+  "finding.slow": ["slow", "缓慢", "緩慢"],
+  "finding.none": ["none", "无", "無"],
+  "finding.none.configured": ["none configured", "未配置", "未設定"],
+  "finding.not.found": ["not found", "未找到", "找不到"],
+  "finding.not.permitted": ["not permitted here", "此处不允许", "此處不允許"],
+  "finding.servfail": ["server failed", "服务器出错", "伺服器錯誤"],
+  "finding.server.error": ["server error", "服务器错误", "伺服器錯誤"],
+  "finding.certificate": ["certificate not trusted", "证书不受信任", "憑證不受信任"],
+  "finding.redirect": ["redirected", "被重定向", "被重新導向"],
+  "finding.error": ["error", "出错", "發生錯誤"],
+  "finding.interface.down": ["switched off", "已关闭", "已關閉"],
+  "finding.interface.no.carrier": ["no cable or signal", "没有网线或信号", "沒有網路線或訊號"],
+  "finding.interface.no.address": ["no address", "没有地址", "沒有位址"],
+
+  "verdict.all.well": ["Everything that was tried works", "所有检查均正常", "所有檢查均正常"],
+  "verdict.route.none": ["The device has no way out: no default route", "设备没有出口：缺少默认路由", "裝置沒有出口：缺少預設路由"],
+  "verdict.interface.down": ["The network interface is switched off", "网络接口已关闭", "網路介面已關閉"],
+  "verdict.interface.no.carrier": ["No cable or signal at the network interface", "网络接口没有网线或信号", "網路介面沒有網路線或訊號"],
+  "verdict.interface.no.address": ["The network interface has no address", "网络接口没有地址", "網路介面沒有位址"],
+  "verdict.dhcp.no.lease": ["The device holds no address lease", "设备没有地址租约", "裝置沒有位址租約"],
+  "verdict.dhcp.server.gone": ["The router hands out no address", "路由器不再分配地址", "路由器不再分配位址"],
+  "verdict.gateway.unreachable": ["The router does not answer", "路由器没有应答", "路由器沒有回應"],
+  "verdict.gateway.loss": ["Packets are lost between the device and the router", "设备与路由器之间丢包", "裝置與路由器之間有封包遺失"],
+  "verdict.gateway.slow": ["The way to the router is slow", "到路由器的响应缓慢", "到路由器的回應緩慢"],
+  "verdict.wifi.weak": ["The Wi-Fi signal is weak", "Wi-Fi 信号弱", "Wi-Fi 訊號弱"],
+  "verdict.resolver.none": ["No DNS resolver is set", "没有设置 DNS 服务器", "沒有設定 DNS 伺服器"],
+  "verdict.resolver.dead": ["A DNS resolver does not answer", "DNS 服务器没有应答", "DNS 伺服器沒有回應"],
+  "verdict.resolver.slow": ["A DNS resolver answers slowly", "DNS 服务器响应缓慢", "DNS 伺服器回應緩慢"],
+  "verdict.resolver.unreliable": ["A DNS resolver loses queries", "DNS 服务器时常不应答", "DNS 伺服器時常沒有回應"],
+  "verdict.uplink.down": ["Nothing beyond the router can be reached", "路由器以外全部无法到达", "路由器以外全部無法到達"],
+  "verdict.uplink.loss": ["Packets are lost between the router and the internet", "路由器与互联网之间丢包", "路由器與網際網路之間有封包遺失"],
+  "verdict.uplink.slow": ["The way to the internet is slow", "到互联网的响应缓慢", "到網際網路的回應緩慢"],
+  "verdict.cloud.unreachable": ["Our service cannot be reached, all else works", "无法连接我们的服务，其余正常", "無法連線到我們的服務，其餘正常"],
+  "verdict.cloud.name.not.found": ["The name of our service is not found", "找不到我们服务的域名", "找不到我們服務的網域名稱"],
+  "verdict.name.not.found": ["The name is not found", "找不到该域名", "找不到該網域名稱"],
+  "verdict.host.reachable": ["The target answers", "目标有应答", "目標有回應"],
+  "verdict.host.unreachable": ["The target does not answer", "目标没有应答", "目標沒有回應"],
+  "verdict.host.timeout": ["The target does not answer", "目标没有应答", "目標沒有回應"],
+  "verdict.host.loss": ["Packets to the target are lost", "到目标的途中丢包", "到目標的途中有封包遺失"],
+  "verdict.path.ends": ["The route ends before the target", "路由在到达目标前中断", "路由在到達目標前中斷"],
+  "verdict.speed.measured": ["The speed was measured", "已测得速度", "已測得速度"],
+  "verdict.speed.unknown": ["The speed could not be measured", "无法测得速度", "無法測得速度"],
+
+  "arg.loss_ratio": ["loss", "丢包", "遺失"],
+  "arg.rtt_ms": ["response", "响应", "回應"],
+  "arg.rtt_min_ms": ["fastest", "最快", "最快"],
+  "arg.rtt_max_ms": ["slowest", "最慢", "最慢"],
+  "arg.latency_ms": ["answer in", "应答", "回應"],
+  "arg.latency_max_ms": ["slowest", "最慢", "最慢"],
+  "arg.sent": ["sent", "发出", "送出"],
+  "arg.answered": ["answered", "应答", "回應"],
+  "arg.gateway": ["router", "路由器", "路由器"],
+  "arg.resolver": ["resolver", "DNS 服务器", "DNS 伺服器"],
+  "arg.interface": ["interface", "接口", "介面"],
+  "arg.address": ["address", "地址", "位址"],
+  "arg.host": ["target", "目标", "目標"],
+  "arg.age_s": ["age", "已用", "已用"],
+  "arg.left_s": ["left", "剩余", "剩餘"],
+  "arg.working": ["working resolvers", "可用服务器", "可用伺服器"],
+  "arg.tries": ["tries", "尝试", "嘗試"],
+  "arg.worked": ["worked", "成功", "成功"],
+  "arg.rssi_dbm": ["signal", "信号", "訊號"],
+  "arg.speed_mbps": ["speed", "速率", "速率"],
+  "arg.mbit_per_s": ["Mbit/s", "Mbit/s", "Mbit/s"],
+};
+
+/** The words of one language, by key. */
+export function deviceWords(lang: Language): Record<string, string> {
+  const column = { en: 0, "zh-CN": 1, "zh-TW": 2 }[lang];
+  return Object.fromEntries(Object.entries(rows).map(([key, row]) => [key, row[column]!]));
+}

@@ -1,0 +1,98 @@
+import { Button } from "@mantine/core";
+import { IconHourglass } from "@tabler/icons-react";
+import { useState } from "react";
+import { Link } from "react-router";
+import { useCloseTicket } from "../api/mutations";
+import type { CustomerView, PromiseView, Ticket } from "../api/types";
+import { Empty } from "../components/States";
+import { SegmentTag, Tag, TicketTag } from "../components/Status";
+import { When } from "../components/When";
+import { useI18n } from "../i18n";
+import { useNow } from "../time";
+import { TextDialog } from "./TextDialog";
+import styles from "./customer.module.css";
+
+/** What is open between us and the customer: promises, tickets, known problems, and what was said. */
+export function Matters({ view, home, tickets }: { view: CustomerView; home: string; tickets: Ticket[] }) {
+  const { t, lookup } = useI18n();
+  const open = tickets.filter((ticket) => ticket.state !== "solved");
+  const contacts = view.contacts.filter((c) => !c.home || c.home === home);
+  const promises = view.promises.filter((p) => !p.kept);
+  return (
+    <>
+      {promises.length > 0 && (
+        <>
+          <h3 className={styles.sub}>{t("matters.promises")}</h3>
+          {promises.map((promise) => <PromiseLine key={promise.contact} promise={promise} />)}
+        </>
+      )}
+      <h3 className={styles.sub}>{t("matters.tickets")}</h3>
+      {open.length === 0 ? <p className={styles.matter}><small>{t("matters.noticket")}</small></p> : open.map((ticket) => <TicketCard key={ticket.id} ticket={ticket} />)}
+      {view.problems.length > 0 && (
+        <>
+          <h3 className={styles.sub}>{t("matters.problems")}</h3>
+          {view.problems.map((problem) => (
+            <div key={problem.id} className={styles.matter}>
+              <Link to={`/problems/${problem.id}`}>{problem.cohort_text}</Link>{" "}
+              <Tag tone={problem.state === "open" ? "bad" : "plain"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag>
+              <p><small>{t("matters.since")} <When at={problem.since} /></small></p>
+            </div>
+          ))}
+        </>
+      )}
+      <h3 className={styles.sub}>{t("matters.contacts")}</h3>
+      {contacts.length === 0 ? (
+        <Empty compact title={t("matters.nocontact")} />
+      ) : (
+        contacts.map((contact) => (
+          <div key={contact.id} className={styles.matter}>
+            <div className={styles.row}>
+              <Tag>{lookup(`channel.${contact.channel}`) ?? contact.channel}</Tag>
+              <small><When at={contact.at} show="both" /></small>
+            </div>
+            <blockquote>{contact.text}</blockquote>
+            {contact.promise && <small>{t("matters.promised", { text: contact.promise.text })} · <When at={contact.promise.due} show="both" /></small>}
+          </div>
+        ))
+      )}
+    </>
+  );
+}
+
+function PromiseLine({ promise }: { promise: PromiseView }) {
+  const { t } = useI18n();
+  const late = Date.parse(promise.due) < useNow();
+  return (
+    <div className={styles.promise} data-late={late}>
+      <IconHourglass size={16} stroke={1.9} aria-hidden />
+      <span>
+        {promise.text}
+        <br />
+        <small>{late ? t("matters.late") : t("matters.due")} <When at={promise.due} show="both" /></small>
+      </span>
+    </div>
+  );
+}
+
+function TicketCard({ ticket }: { ticket: Ticket }) {
+  const { t } = useI18n();
+  const [closing, setClosing] = useState(false);
+  const close = useCloseTicket();
+  return (
+    <div className={styles.matter}>
+      <strong>{ticket.title_text}</strong>
+      <p style={{ display: "flex", gap: 6, flexWrap: "wrap" }}>
+        <TicketTag ticket={ticket} /> <SegmentTag segment={ticket.segment} />
+      </p>
+      <div className={styles.row} style={{ marginTop: 4 }}>
+        <small>{t("matters.opened")} <When at={ticket.opened} show="both" /></small>
+        <Button size="compact-xs" variant="default" onClick={() => setClosing(true)}>{t("matters.close")}</Button>
+      </div>
+      <TextDialog
+        opened={closing} title={t("matters.close.title")} label={t("matters.close.label")} submit={t("matters.close")}
+        onClose={() => setClosing(false)} busy={close.isPending} error={close.error}
+        onSubmit={(text) => close.mutate({ ticket: ticket.id, text }, { onSuccess: () => setClosing(false) })}
+      />
+    </div>
+  );
+}

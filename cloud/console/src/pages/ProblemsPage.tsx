@@ -1,0 +1,53 @@
+import { Title } from "@mantine/core";
+import { useDocumentTitle } from "@mantine/hooks";
+import { Link } from "react-router";
+import { useProblems } from "../api/queries";
+import shell from "../components/shell.module.css";
+import { Empty, Failure, Lines } from "../components/States";
+import { Tag } from "../components/Status";
+import { When } from "../components/When";
+import styles from "../desk/desk.module.css";
+import { useI18n } from "../i18n";
+
+/** Batch faults, open ones first: one line per problem, never per device. */
+export function ProblemsPage() {
+  const { t, lookup } = useI18n();
+  useDocumentTitle(`${t("nav.problems")} · Hearthline`);
+  const problems = useProblems();
+  const items = problems.data?.toSorted((a, b) => Number(b.state === "open") - Number(a.state === "open") || Date.parse(b.opened) - Date.parse(a.opened));
+  return (
+    <div className={shell.page}>
+      <Title order={1} mb="md">{t("nav.problems")}</Title>
+      {problems.isError ? (
+        <Failure error={problems.error} retry={() => void problems.refetch()} />
+      ) : !items ? (
+        <Lines n={4} />
+      ) : items.length === 0 ? (
+        <Empty title={t("problems.none")}>{t("problems.none.more")}</Empty>
+      ) : (
+        <table className={styles.table}>
+          <thead>
+            <tr>
+              <th scope="col"><span>{t("problems.cohort")}</span></th>
+              <th scope="col"><span>{t("tickets.state")}</span></th>
+              <th scope="col" className={styles.number}><span>{t("problems.homes")}</span></th>
+              <th scope="col" className={styles.number}><span>{t("problems.tickets")}</span></th>
+              <th scope="col"><span>{t("tickets.since")}</span></th>
+            </tr>
+          </thead>
+          <tbody>
+            {items.map((problem) => (
+              <tr key={problem.id}>
+                <td><Link to={`/problems/${problem.id}`}>{problem.cohort_text}</Link></td>
+                <td><Tag tone={problem.state === "open" ? "bad" : "good"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag></td>
+                <td className={styles.number}>{problem.homes_affected}</td>
+                <td className={styles.number}>{problem.tickets_linked}</td>
+                <td className={styles.nowrap}><When at={problem.opened} show="both" /></td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,48 @@
+import { useCallback, useEffect, useReducer, useRef, useState } from "react";
+import { api } from "../api/client";
+import type { SessionView, Signal } from "../api/types";
+import { Peer, type PeerState, type Signalling } from "./peer";
+import { empty, record } from "./record";
+
+function signalling(session: string): Signalling {
+  return {
+    send: (signal) => api.POST("/v1/sessions/{session}/signal", { params: { path: { session } }, body: signal }),
+    listen: (onSignal, onOpen) => {
+      const stream = new EventSource(`/v1/sessions/${encodeURIComponent(session)}/signals`);
+      stream.onopen = onOpen;
+      stream.addEventListener("signal", (event) => onSignal(JSON.parse(event.data as string) as Signal));
+      return () => stream.close();
+    },
+  };
+}
+
+/** Connects to the device of a session as soon as the session allows it, and keeps what it shows. */
+export function useSessionPeer(session: SessionView | undefined) {
+  const [state, setState] = useState<PeerState | "waiting">("waiting");
+  const [seen, dispatch] = useReducer(record, empty);
+  const [route, setRoute] = useState<{ relayed: boolean; rttMS?: number }>();
+  const peer = useRef<Peer>(undefined);
+  const id = session?.id;
+  const allowed = session?.state === "ready" || session?.state === "open";
+  const servers = useRef<SessionView["ice_servers"]>([]);
+  servers.current = session?.ice_servers ?? [];
+
+  useEffect(() => {
+    if (id === undefined || !allowed) return;
+    const made = new Peer(servers.current, signalling(id), { onState: setState, onMessage: dispatch });
+    peer.current = made;
+    const timer = setInterval(() => void made.route().then(setRoute, () => undefined), 2_000);
+    return () => {
+      clearInterval(timer);
+      peer.current = undefined;
+      made.close();
+    };
+  }, [id, allowed]);
+
+  const diagnose = useCallback((kind: string, target?: string) => {
+    const ask = { id: crypto.randomUUID(), do: "diagnose", request: { kind, target } } as const;
+    if (peer.current?.ask(ask)) dispatch({ type: "asked", ask });
+  }, []);
+
+  return { state, seen, route, diagnose };
+}

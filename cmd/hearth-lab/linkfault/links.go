@@ -128,7 +128,7 @@ func linkOwn(f string) bool {
 
 // linkRecipe was chosen by leaving out one site at a time.
 var linkRecipe = recipe{
-	see: linkOwn, linear: linkOwn, own: risk.OwnPast{Prior: 0.5, Tau: 60 * day},
+	see: linkOwn, linear: linkOwn, own: risk.OwnPast{Prior: 3, Tau: 60 * day},
 	parts: []ingredient{
 		{name: "logistic", weight: 0.5, logistic: &learn.Logistic{Ridge: 0.03}},
 		{name: "extra trees", weight: 0.5, bag: &learn.Trees{Count: 150, Depth: 10, MinWeight: 40, Random: true, Columns: 0.2}},

@@ -24,6 +24,9 @@ type Signal struct {
 	// Rate takes the metric as a counter and makes of it the increase per second; a counter that falls was reset,
 	// and that sample is skipped.
 	Rate bool `cbor:"6,keyasint,omitempty"`
+	// Gate names a metric of the same instances that says which of them are in use: a value counts only while its
+	// instance's gate is above zero, so a slow resolver nobody asks is no risk. Empty: all count.
+	Gate string `cbor:"7,keyasint,omitempty"`
 }
 
 // Fold says how the values of several metrics in one sample become the value of one signal.
@@ -172,7 +175,7 @@ func (in *Input) validate() error {
 	}
 	seen := make(map[string]bool, len(in.Signals))
 	for i, s := range in.Signals {
-		if s.Name == "" || len(s.Name) > 64 || seen[s.Name] || s.Fold > FoldSum || len(s.Metrics) > 16 || !finite(s.Lo, s.Hi) {
+		if s.Name == "" || len(s.Name) > 64 || seen[s.Name] || s.Fold > FoldSum || len(s.Metrics) > 16 || len(s.Gate) > 64 || !finite(s.Lo, s.Hi) {
 			return fmt.Errorf("signal %d (%q) is malformed or named twice", i, s.Name)
 		}
 		seen[s.Name] = true

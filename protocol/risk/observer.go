@@ -21,7 +21,8 @@ type Observer struct {
 
 type bind struct {
 	metric string
-	signal int
+	signal int // -1: only a gate
+	gate   int // handle of the gate's metric; -1: open
 	prev   float64 // of a counter
 	prevAt float64
 	value  float64
@@ -58,13 +59,28 @@ func (o *Observer) Bind(metric string) int {
 			return i
 		}
 	}
+	signal, gate := -1, false
+	name, instance, _ := strings.Cut(metric, "{")
 	for i := range o.m.Input.Signals {
-		if o.m.Input.Signals[i].hears(metric) {
-			o.binds = append(o.binds, bind{metric: metric, signal: i, prev: math.NaN(), value: math.NaN()})
-			return len(o.binds) - 1
+		s := &o.m.Input.Signals[i]
+		gate = gate || s.Gate != "" && s.Gate == name
+		if signal < 0 && s.hears(metric) {
+			signal = i
 		}
 	}
-	return -1
+	if signal < 0 && !gate {
+		return -1
+	}
+	o.binds = append(o.binds, bind{metric: metric, signal: signal, gate: -1, prev: math.NaN(), value: math.NaN()})
+	h := len(o.binds) - 1
+	if signal >= 0 && o.m.Input.Signals[signal].Gate != "" {
+		door := o.m.Input.Signals[signal].Gate
+		if instance != "" {
+			door += "{" + instance
+		}
+		o.binds[h].gate = o.Bind(door)
+	}
+	return h
 }
 
 func (s *Signal) hears(metric string) bool {
@@ -105,13 +121,12 @@ func (o *Observer) Put(handle int, v float64) {
 	}
 }
 
-// Tick ends the sample taken at time at (seconds of a clock that does not run backwards) and scores it.
-func (o *Observer) Tick(at float64) Risk {
+// Take ends a sample as Tick does, without scoring it.
+func (o *Observer) Take(at float64) {
 	for i := range o.binds {
 		b := &o.binds[i]
 		v := b.value
-		b.value = math.NaN()
-		if v != v {
+		if b.signal < 0 || v != v || b.gate >= 0 && !(o.binds[b.gate].value > 0) {
 			continue
 		}
 		s := &o.m.Input.Signals[b.signal]
@@ -130,17 +145,28 @@ func (o *Observer) Tick(at float64) Risk {
 			o.cur[b.signal] = c + v
 		}
 	}
+	for i := range o.binds {
+		o.binds[i].value = math.NaN()
+	}
 	for i, v := range o.cur {
 		o.m.layout.Put(o.link, i, at, v)
 	}
 	o.clear()
 	o.last = at
+}
+
+// Tick ends the sample taken at time at (seconds of a clock that does not run backwards) and scores it.
+func (o *Observer) Tick(at float64) Risk {
+	o.Take(at)
 	r := Risk{Score: o.score.Score(o.link, at)}
 	r.High = r.Abstain == Scored && (r.Probability >= o.m.Raise || o.high && r.Probability >= o.m.Clear)
 	r.Changed = r.High != o.high
 	o.high = r.High
 	return r
 }
+
+// Features writes the features after the last sample to out, one for each of the model's; missing ones are NaN.
+func (o *Observer) Features(out []float32) { o.m.layout.Features(o.link, o.last, out) }
 
 // Export returns what the observer has learned about its link, for Restore.
 func (o *Observer) Export() ([]byte, error) { return o.m.Export(o.link, o.last) }

@@ -136,3 +136,28 @@ func BenchmarkScore(b *testing.B) {
 		s.Score(k, float64(100+i%100))
 	}
 }
+
+func TestOnlyInstancesInUseCount(t *testing.T) {
+	in := Input{Signals: []Signal{{Name: "latency", Metrics: []string{"dns.latency_ms{*}"}, Gate: "dns.active"}}}
+	in.Add(Feature{Form: Plain, A: in.Track("latency", Last, 0, 0)})
+	m := &Model{Name: "gate", Horizon: 1, Input: in, Raise: 1, Parts: []Part{{Weight: 1, Linear: &Linear{}}}}
+	if err := m.Compile(); err != nil {
+		t.Fatal(err)
+	}
+	o := NewObserver(m)
+	slow, other, otherOn := o.Bind("dns.latency_ms{a}"), o.Bind("dns.latency_ms{b}"), o.Bind("dns.active{b}")
+	slowOn := o.Bind("dns.active{a}")
+	x := make([]float32, 1)
+	for i, c := range []struct{ a, b float64 }{{1, 0}, {0, 1}, {1, 1}, {0, 0}} {
+		o.Put(slow, 900)
+		o.Put(other, 5)
+		o.Put(slowOn, c.a)
+		o.Put(otherOn, c.b)
+		o.Take(float64(i))
+		o.Features(x)
+		want := []float32{900, 5, 900, 900}[i] // nothing in use: the last value stands
+		if x[0] != want {
+			t.Errorf("with a=%v b=%v in use the latency is %v, want %v", c.a, c.b, x[0], want)
+		}
+	}
+}

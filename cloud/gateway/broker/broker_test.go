@@ -1,0 +1,515 @@
+package broker
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hearthline/hearthline/protocol"
+)
+
+// pipes is a listener whose connections are net.Pipes, so that tests run in the fake time of synctest.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// recorder is a Handler that notes what it is told.
+type recorder struct {
+	mu      sync.Mutex
+	log     []string
+	publish func(*Session, protocol.Channel, []byte) error
+	refuse  error
+}
+
+func (r *recorder) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = append(r.log, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) has(line string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.log {
+		if l == line {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *recorder) Connected(s *Session) error { r.note("connected %s", s.Device); return r.refuse }
+func (r *recorder) Subscribed(s *Session)      { r.note("subscribed %s", s.Device) }
+func (r *recorder) Disconnected(s *Session, takenOver bool) {
+	r.note("disconnected %s %t", s.Device, takenOver)
+}
+func (r *recorder) Publish(s *Session, c protocol.Channel, payload []byte) error {
+	r.note("publish %s %s %s", s.Device, c, payload)
+	if r.publish != nil {
+		return r.publish(s, c, payload)
+	}
+	return nil
+}
+
+func byClientID(_ net.Conn, id string) (tenant, device string, err error) {
+	if err := protocol.CheckID("client id", id); err != nil {
+		return "", "", err
+	}
+	return "acme", id, nil
+}
+
+type place struct {
+	t *testing.T
+	b *Broker
+	l *pipes
+	r *recorder
+}
+
+// inBubble runs a test against a serving broker in fake time.
+func inBubble(t *testing.T, opts Options, test func(*place)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &place{t: t, l: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}, r: &recorder{}}
+		opts.Handler, opts.Identify = p.r, byClientID
+		var err error
+		if p.b, err = New(opts); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.b.Serve(ctx, p.l) }()
+		test(p)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// client speaks MQTT by hand, so that it can also speak it badly.
+type client struct {
+	net.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+func (p *place) dial() *client {
+	near, far := net.Pipe()
+	p.l.conns <- far
+	p.t.Cleanup(func() { near.Close() })
+	return &client{near, p.t, bufio.NewReader(near)}
+}
+
+func (p *place) connect(id string) *client {
+	p.t.Helper()
+	c := p.dial()
+	c.send(connect(4, id, 60))
+	if code := c.connack(); code != 0 {
+		p.t.Fatalf("connack %d", code)
+	}
+	return c
+}
+
+func (c *client) send(b []byte) {
+	c.t.Helper()
+	c.SetWriteDeadline(time.Now().Add(time.Hour))
+	if _, err := c.Write(b); err != nil {
+		c.t.Fatal("client cannot write:", err)
+	}
+}
+
+func (c *client) packet() (kind byte, body []byte, err error) {
+	h, err := c.r.ReadByte()
+	if err != nil {
+		return 0, nil, err
+	}
+	n, err := binary.ReadUvarint(c.r)
+	if err != nil {
+		return 0, nil, err
+	}
+	body = make([]byte, n)
+	_, err = io.ReadFull(c.r, body)
+	return h, body, err
+}
+
+func (c *client) connack() byte {
+	c.t.Helper()
+	kind, body, err := c.packet()
+	if err != nil || kind != 0x20 || len(body) != 2 {
+		c.t.Fatalf("want CONNACK, got %x %x %v", kind, body, err)
+	}
+	return body[1]
+}
+
+func (c *client) want(kind byte) []byte {
+	c.t.Helper()
+	got, body, err := c.packet()
+	if err != nil || got != kind {
+		c.t.Fatalf("want packet %x, got %x %x %v", kind, got, body, err)
+	}
+	return body
+}
+
+func (c *client) wantClosed() {
+	c.t.Helper()
+	if kind, body, err := c.packet(); err == nil {
+		c.t.Fatalf("want a closed connection, got packet %x %x", kind, body)
+	}
+}
+
+func pack(header byte, body []byte) []byte {
+	return append(binary.AppendUvarint([]byte{header}, uint64(len(body))), body...)
+}
+
+func text(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
+
+func connect(version byte, id string, keepAlive uint16) []byte {
+	b := append(text("MQTT"), version, 2)
+	b = binary.BigEndian.AppendUint16(b, keepAlive)
+	if version == 5 {
+		b = append(b, 0)
+	}
+	return pack(0x10, append(b, text(id)...))
+}
+
+func subscribe(id uint16, filter string) []byte {
+	return pack(0x82, append(append(binary.BigEndian.AppendUint16(nil, id), text(filter)...), 1))
+}
+
+func publish(id uint16, topic string, payload string) []byte {
+	b := binary.BigEndian.AppendUint16(text(topic), id)
+	return pack(0x32, append(b, payload...))
+}
+
+func TestTheDoorTakesPublishesOfTheDeviceAndSendsWhatItSubscribedTo(t *testing.T) {
+	inBubble(t, Options{}, func(p *place) {
+		c := p.connect("hub1")
+		if p.b.Send("acme", "hub1", protocol.DownAck, []byte("early")) {
+			t.Error("sent to a device that has not subscribed")
+		}
+		c.send(subscribe(1, "hl/1/acme/hub1/down/+"))
+		c.want(0x90)
+		c.send(publish(2, "hl/1/acme/hub1/up/event", "hello"))
+		c.want(0x40)
+		if !p.r.has("publish hub1 up/event hello") {
+			t.Errorf("handler was told %q", p.r.log)
+		}
+		if !p.b.Send("acme", "hub1", protocol.DownAck, []byte("ack")) {
+			t.Error("not sent")
+		}
+		if body := c.want(0x30); string(body) != string(text("hl/1/acme/hub1/down/ack"))+"ack" {
+			t.Errorf("got %q", body)
+		}
+	})
+}
+
+func TestRefusalsSayWhy(t *testing.T) {
+	refused := fmt.Errorf("%w: gone", ErrRefused)
+	for _, test := range []struct {
+		name    string
+		packet  []byte
+		refuse  error
+		connack byte
+	}{
+		{"MQTT 5 is an unacceptable protocol version", connect(5, "hub1", 60), nil, 1},
+		{"a client id outside the alphabet is rejected", connect(4, "hub/1", 60), nil, 2},
+		{"a device that the registry refuses is not authorized", connect(4, "hub1", 60), refused, 5},
+		{"a registry that cannot answer is an unavailable server", connect(4, "hub1", 60), errors.New("disk"), 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, Options{}, func(p *place) {
+				p.r.refuse = test.refuse
+				c := p.dial()
+				c.send(test.packet)
+				if code := c.connack(); code != test.connack {
+					t.Errorf("connack %d, want %d", code, test.connack)
+				}
+				c.wantClosed()
+				if n := p.b.Stats().Refused.Load(); n != 1 {
+					t.Errorf("counted %d refusals", n)
+				}
+				if _, ok := p.b.Session("acme", "hub1"); ok || p.r.has("disconnected hub1 false") {
+					t.Error("a refused device has a session")
+				}
+			})
+		})
+	}
+}
+
+func TestABadClientIsDisconnectedAndTheOthersGoOn(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		do   func(*client)
+	}{
+		{"publish in the subtree of another device", func(c *client) { c.send(publish(1, "hl/1/acme/hub2/up/event", "x")) }},
+		{"publish in the subtree of another tenant", func(c *client) { c.send(publish(1, "hl/1/other/hub1/up/event", "x")) }},
+		{"publish on its own down topic", func(c *client) { c.send(publish(1, "hl/1/acme/hub1/down/ack", "x")) }},
+		{"publish at QoS 0 outside its subtree", func(c *client) { c.send(pack(0x30, append(text("hl/1/acme/hub2/up/event"), 'x'))) }},
+		{"subscribe to another device", func(c *client) { c.send(subscribe(1, "hl/1/acme/hub2/down/+")) }},
+		{"subscribe to everything", func(c *client) { c.send(subscribe(1, "#")) }},
+		{"subscribe to its own up topics", func(c *client) { c.send(subscribe(1, "hl/1/acme/hub1/#")) }},
+		{"an oversized packet", func(c *client) { c.send(append([]byte{0x32}, binary.AppendUvarint(nil, 1<<27)...)) }},
+		{"a second CONNECT", func(c *client) { c.send(connect(4, "hub1", 60)) }},
+		{"an invalid packet type", func(c *client) { c.send([]byte{0xf0, 0}) }},
+		{"a truncated SUBSCRIBE", func(c *client) { c.send(pack(0x82, []byte{0, 1, 0, 9, 'a'})) }},
+		{"a remaining length without end", func(c *client) { c.send([]byte{0x32, 0xff, 0xff, 0xff, 0xff, 0xff}) }},
+		{"a message that the handler cannot take", func(c *client) { c.send(publish(1, "hl/1/acme/hub1/up/event", "malformed")) }},
+		{"a message that makes the handler panic", func(c *client) { c.send(publish(1, "hl/1/acme/hub1/up/event", "panic")) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, Options{}, func(p *place) {
+				p.r.publish = func(_ *Session, _ protocol.Channel, payload []byte) error {
+					switch string(payload) {
+					case "malformed":
+						return errors.New("malformed batch")
+					case "panic":
+						panic("handler")
+					}
+					return nil
+				}
+				bad, good := p.connect("hub1"), p.connect("hub9")
+				go io.Copy(io.Discard, bad.r)
+				test.do(bad)
+				synctest.Wait()
+				if _, ok := p.b.Session("acme", "hub1"); ok || !p.r.has("disconnected hub1 false") {
+					t.Fatal("the client is still connected")
+				}
+				if p.r.has("publish hub1 up/event x") {
+					t.Error("the message had an effect")
+				}
+				good.send(publish(1, "hl/1/acme/hub9/up/event", "fine"))
+				good.want(0x40)
+			})
+		})
+	}
+}
+
+func TestAConnectionThatSaysNothingIsClosed(t *testing.T) {
+	inBubble(t, Options{Handshake: 10 * time.Second}, func(p *place) {
+		begin := time.Now()
+		c := p.dial()
+		c.wantClosed()
+		if took := time.Since(begin); took != 10*time.Second {
+			t.Errorf("closed after %s", took)
+		}
+	})
+}
+
+func TestAHalfOpenDeviceIsGoneAfterOneAndAHalfKeepAlivesAndNeverStaysForever(t *testing.T) {
+	for _, test := range []struct {
+		keepAlive uint16
+		closed    time.Duration
+	}{{30, 45 * time.Second}, {0, 450 * time.Second}, {65535, 450 * time.Second}} {
+		t.Run(fmt.Sprint(test.keepAlive), func(t *testing.T) {
+			inBubble(t, Options{}, func(p *place) {
+				c := p.dial()
+				c.send(connect(4, "hub1", test.keepAlive))
+				c.connack()
+				begin := time.Now()
+				c.wantClosed()
+				if took := time.Since(begin); took != test.closed {
+					t.Errorf("closed after %s, want %s", took, test.closed)
+				}
+			})
+		})
+	}
+}
+
+func TestADeviceThatDoesNotReadIsDisconnectedAndHoldsUpNobody(t *testing.T) {
+	inBubble(t, Options{}, func(p *place) {
+		slow, good := p.connect("slow"), p.connect("good")
+		for name, c := range map[string]*client{"slow": slow, "good": good} {
+			c.send(subscribe(1, "hl/1/acme/"+name+"/down/+"))
+			c.want(0x90)
+		}
+		begin := time.Now()
+		sent := 0
+		for p.b.Send("acme", "slow", protocol.DownCommand, make([]byte, 1<<10)) {
+			if sent++; sent > 10_000 {
+				t.Fatal("the queue of a device that does not read has no end")
+			}
+		}
+		p.b.Send("acme", "good", protocol.DownCommand, []byte("x"))
+		good.want(0x30)
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("sending took %s", took)
+		}
+		synctest.Wait()
+		if _, ok := p.b.Session("acme", "slow"); ok {
+			t.Error("the device that does not read is still connected")
+		}
+	})
+}
+
+func TestADeviceWhosePublishWaitsStillGetsItsMessagesAndOthersAreServed(t *testing.T) {
+	inBubble(t, Options{}, func(p *place) {
+		room := make(chan struct{})
+		p.r.publish = func(s *Session, _ protocol.Channel, payload []byte) error {
+			if string(payload) == "wait" {
+				s.Busy()
+				<-room
+				s.Ready()
+			}
+			return nil
+		}
+		full, good := p.connect("full"), p.connect("good")
+		full.send(subscribe(1, "hl/1/acme/full/down/+"))
+		full.want(0x90)
+		full.send(append(publish(1, "hl/1/acme/full/up/event", "first"), publish(2, "hl/1/acme/full/up/event", "wait")...))
+		full.want(0x40) // the PUBACK of the first is not held up by the second
+		p.b.Send("acme", "full", protocol.DownAck, []byte("ack"))
+		full.want(0x30)
+		good.send(publish(1, "hl/1/acme/good/up/event", "x"))
+		good.want(0x40)
+		close(room)
+		full.want(0x40)
+	})
+}
+
+func TestANewSessionTakesOverAtOnceAndTheOldOnesEndIsNotTheDevicesEnd(t *testing.T) {
+	inBubble(t, Options{}, func(p *place) {
+		old := p.connect("hub1")
+		for range 20 {
+			now := p.connect("hub1")
+			now.send(subscribe(1, "hl/1/acme/hub1/down/+"))
+			now.want(0x90)
+			old.wantClosed()
+			synctest.Wait()
+			if !p.b.Send("acme", "hub1", protocol.DownAck, []byte("x")) {
+				t.Fatal("the new session is not reached")
+			}
+			now.want(0x30)
+			old = now
+		}
+		if p.r.has("disconnected hub1 false") {
+			t.Error("a takeover was told as the device's end")
+		}
+		old.Close()
+		synctest.Wait()
+		if !p.r.has("disconnected hub1 false") || p.b.Stats().Connected.Load() != 0 {
+			t.Error("the end of the last session was not told")
+		}
+	})
+}
+
+func TestAnswersToOneSegmentLeaveInOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		count := &counting{Conn: far}
+		r := &recorder{}
+		b, err := New(Options{Handler: r, Identify: byClientID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.conns.Add(1)
+		go b.handle(t.Context(), count)
+		c := &client{near, t, bufio.NewReader(near)}
+		c.send(connect(4, "hub1", 60))
+		c.connack()
+		before := count.writes()
+		var many []byte
+		for i := range uint16(20) {
+			many = append(many, publish(i+1, "hl/1/acme/hub1/up/event", "x")...)
+		}
+		c.send(many)
+		for range 20 {
+			c.want(0x40)
+		}
+		if n := count.writes() - before; n != 1 {
+			t.Errorf("20 PUBACKs left in %d writes", n)
+		}
+		near.Close()
+		b.conns.Wait()
+	})
+}
+
+type counting struct {
+	net.Conn
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	c.n++
+	c.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+func (c *counting) writes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// FuzzTheFrontDoor sends arbitrary bytes after a good CONNECT, or instead of one. Whatever they are, the
+// broker neither panics nor keeps the connection after its end, and no message passes that is not on the
+// device's own topics.
+func FuzzTheFrontDoor(f *testing.F) {
+	f.Add(true, publish(1, "hl/1/acme/hub1/up/event", "x"))
+	f.Add(true, subscribe(1, "hl/1/acme/hub1/down/+"))
+	f.Add(true, pack(0x82, []byte{0, 1, 0, 9, 'a'}))
+	f.Add(true, pack(0xa2, append([]byte{0, 1}, text("#")...)))
+	f.Add(true, pack(0x62, []byte{0, 1}))
+	f.Add(false, connect(5, "hub1", 60))
+	f.Add(false, append(connect(5, "hub1", 60), pack(0x82, []byte{0, 1, 0})...))
+	f.Add(false, connect(3, "hub1", 0))
+	f.Add(true, []byte(strings.Repeat("\xc0\x00", 50)))
+	b, err := New(Options{Handler: quiet{f}, Identify: byClientID, MaxPacket: 4 << 10})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, first bool, data []byte) {
+		near, far := net.Pipe()
+		go io.Copy(io.Discard, near)
+		b.conns.Add(1)
+		go b.handle(context.Background(), far)
+		near.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		if first {
+			near.Write(connect(4, "hub1", 60))
+		}
+		near.Write(data) // fails when the broker has closed: fine
+		near.Close()
+		b.conns.Wait()
+		if n := b.Stats().Panics.Load(); n != 0 {
+			t.Fatalf("%d panics", n)
+		}
+		if n := b.Stats().Connected.Load(); n != 0 {
+			t.Fatalf("%d sessions left", n)
+		}
+	})
+}
+
+type quiet struct{ f *testing.F }
+
+func (quiet) Connected(*Session) error    { return nil }
+func (quiet) Subscribed(*Session)         {}
+func (quiet) Disconnected(*Session, bool) {}
+func (q quiet) Publish(s *Session, c protocol.Channel, _ []byte) error {
+	if s.Device != "hub1" || !c.Up() {
+		q.f.Errorf("message of %s on %s", s.Device, c)
+	}
+	return nil
+}

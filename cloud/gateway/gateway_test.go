@@ -226,7 +226,7 @@ type hub struct {
 }
 
 func (id *identity) options(clientID string) *mqtt.ClientOptions {
-	return mqtt.NewClientOptions().AddBroker("ssl://"+id.got.Broker).SetClientID(clientID).
+	return mqtt.NewClientOptions().AddBroker("ssl://" + id.got.Broker).SetClientID(clientID).
 		SetTLSConfig(&tls.Config{RootCAs: id.ca, Certificates: []tls.Certificate{id.cert}}).
 		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(5 * time.Second).SetOrderMatters(true)
 }

@@ -16,17 +16,18 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// blocks is read by device and time, and swept by age.
+// blocks is read by device and time. It has no index by age: what is to be forgotten is found by the jobs
+// of QueueForget, so that each block is written once.
 var blocks = store.NewBlocks("telemetry_blocks", store.BlockSpec{
 	Key: store.Columns{
 		store.Text("home"), store.Text("device"), store.Time("starts_at"), store.Time("ends_at"),
 		store.Int("epoch"), store.Int("sequence"),
 	},
-	Indexes: []store.BlockIndex{{Name: "by_age", On: []string{"starts_at"}}},
 })
 
 // schema is one description of columns that a device has sent.
@@ -64,18 +65,17 @@ type summary struct {
 var hours = store.NewTable("telemetry_hours", store.Spec[hour]{
 	Key:   store.Columns{store.Text("home"), store.Text("device"), store.Time("begins")},
 	KeyOf: func(h *hour) store.Key { return store.Key{h.Home, h.Device, h.Begins} },
-	Indexes: []store.Index[hour]{{
-		Name: "by_age",
-		On:   store.Columns{store.Time("begins")},
-		Of:   func(h *hour) store.Key { return store.Key{h.Begins} },
-	}},
 })
 
 // Tables is what the package keeps.
 func Tables() []store.Declared { return []store.Declared{blocks, schemas, hours} }
 
-// Queue is where the roll-up of an hour waits; its handler is RollUp.
-const Queue = "telemetry-rollup"
+// QueueHour is where the roll-up of an hour waits, and QueueForget where a day waits to be forgotten: its
+// blocks first, its hours much later. Their handlers are Jobs.RollUp and Jobs.Forget.
+const (
+	QueueHour   = "telemetry-hour"
+	QueueForget = "telemetry-forget"
+)
 
 // rollUpAfter is how long after its end an hour is rolled up: most of what was delayed has come by then,
 // and what comes later rolls it up again.
@@ -93,35 +93,38 @@ func (Keeper) PutSchema(tx store.Tx, home, device string, s *protocol.Schema) er
 	return schemas.Put(tx, &schema{Home: home, Device: device, Schema: id, Metrics: s.Metrics})
 }
 
-// rollUp is the payload of a job.
-type rollUp struct {
+// span is the payload of a job: an hour to roll up, or a day to forget.
+type span struct {
 	Home   string    `json:"home"`
 	Device string    `json:"device"`
 	Begins time.Time `json:"begins"`
 }
 
-// PutBlock keeps a block, encoded as it came, by the corrected time of its first row and of its sealing.
-// Epoch and sequence make the key unique. It keeps b until the transaction ends.
-func (Keeper) PutBlock(tx store.Tx, home, device string, from, to time.Time, epoch, sequence uint64, b []byte) error {
-	if err := blocks.Put(tx, b, home, device, from, to, epoch, sequence); err != nil {
-		return fmt.Errorf("keep telemetry of %s: %w", device, err)
+func enqueue(tx store.Tx, queue string, s span, due time.Time) error {
+	payload, err := json.Marshal(s)
+	if err != nil {
+		return err
 	}
-	for h := from.UTC().Truncate(time.Hour); !h.After(to); h = h.Add(time.Hour) {
-		payload, err := json.Marshal(rollUp{home, device, h})
-		if err != nil {
-			return err
+	id := s.Device + "/" + strconv.FormatInt(s.Begins.Unix(), 36)
+	return store.Enqueue(tx, store.Job{Queue: queue, ID: id, Payload: payload, Due: due})
+}
+
+// PutBlocks keeps blocks of one device, and has the hours that they touch rolled up when those are over.
+func (Keeper) PutBlocks(tx store.Tx, bs []cloud.Block) error {
+	var last time.Time // the hour that was enqueued last: most blocks of a commit share it
+	for i := range bs {
+		b := &bs[i]
+		if err := blocks.Put(tx, b.Bytes, b.Home, b.Device, b.From, b.To, b.Epoch, b.Sequence); err != nil {
+			return fmt.Errorf("keep telemetry of %s: %w", b.Device, err)
 		}
-		err = store.Enqueue(tx, store.Job{
-			Queue:   Queue,
-			ID:      device + "/" + strconv.FormatInt(h.Unix(), 36),
-			Payload: payload,
-			Due:     h.Add(time.Hour + rollUpAfter),
-		})
-		if err != nil {
-			return err
-		}
-		if h.Sub(from) > longest {
-			break // a device that claims a block of years does not make us work for years
+		for h := b.From.UTC().Truncate(time.Hour); !h.After(b.To) && h.Sub(b.From) < longest; h = h.Add(time.Hour) {
+			if h.Equal(last) {
+				continue
+			}
+			last = h
+			if err := enqueue(tx, QueueHour, span{b.Home, b.Device, h}, h.Add(time.Hour+rollUpAfter)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

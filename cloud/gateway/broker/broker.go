@@ -2,8 +2,10 @@
 //
 // It is not a general broker. A device publishes on its own up topics, which end in a Handler, and
 // receives on its own down topics; nothing is routed from one client to another, and no session outlives
-// its connection: what must survive is in the device's outbox and in our store. mochi-mqtt parses and
-// answers the protocol; what it must not be trusted with is fenced off here:
+// its connection: what must survive is in the device's outbox and in our store. mochi-mqtt speaks the
+// protocol (CONNECT, SUBSCRIBE, PINGREQ ...), except for PUBLISH and PUBACK, which are taken out of the
+// stream before it (see conn): nearly all that comes is that, and mochi copies each three times. What
+// mochi must not be trusted with is fenced off here:
 //
 //   - MQTT 5 is refused at CONNECT: a truncated SUBSCRIBE of it panics mochi 2.7.9. A panic of any kind
 //     ends one connection, not the process.
@@ -20,7 +22,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -30,7 +31,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/hearthline/hearthline/protocol"
 )
@@ -43,7 +43,7 @@ type Handler interface {
 	Connected(s *Session) error
 	// Subscribed says that the session's device now receives on some of its down channels.
 	Subscribed(s *Session)
-	// Publish takes one message. It may block, and with it only this device: that is the back-pressure
+	// Publish takes one message; payload is valid until it returns. It may block, and with it only this device: that is the back-pressure
 	// (see Session.Busy). The PUBACK goes out when it returns nil; an error closes the connection.
 	Publish(s *Session, c protocol.Channel, payload []byte) error
 	// Disconnected is called once for each session that Connected accepted. takenOver says that a newer
@@ -125,11 +125,11 @@ func New(opts Options) (*Broker, error) {
 	caps.TopicAliasMaximum = 0
 	caps.MinimumProtocolVersion = 4
 	caps.MaximumQos = 1
-	caps.RetainAvailable = 1 // a last will may ask for it; OnPublish keeps anything from being retained
+	caps.RetainAvailable = 1 // a last will may ask for it; nothing is ever retained
 	caps.SharedSubAvailable = 0
 	b.server = mqtt.New(&mqtt.Options{
 		Capabilities:            caps,
-		ClientNetReadBufferSize: 2 << 10,
+		ClientNetReadBufferSize: 128,                           // conn has a buffer of its own
 		SysTopicResendInterval:  1 << 30,                       // its $SYS topics stop the world to read memory statistics
 		Logger:                  slog.New(slog.DiscardHandler), // it logs payloads and addresses
 	})
@@ -229,7 +229,7 @@ func (b *Broker) handle(ctx context.Context, tcp net.Conn) {
 		delete(b.open, tcp)
 		b.mu.Unlock()
 	}()
-	c := &conn{Conn: tcp, soon: true}
+	c := &conn{Conn: tcp, b: b, soon: true}
 	defer func() {
 		if p := recover(); p != nil {
 			b.stats.Panics.Add(1)
@@ -253,12 +253,8 @@ func (b *Broker) handle(ctx context.Context, tcp net.Conn) {
 	}
 	err := b.server.EstablishConnection("devices", c)
 	c.Close()
-	if s := c.session; s != nil && err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if s := c.session; s != nil && err != nil {
 		b.log.Debug("device connection ended", "tenant", s.Tenant, "device", s.Device, "reason", err.Error())
-	}
-	var code packets.Code
-	if errors.As(err, &code) && code != packets.CodeDisconnect {
-		b.stats.Violations.Add(1)
 	}
 }
 
@@ -312,6 +308,13 @@ func (b *Broker) end(c *conn) {
 	b.mu.Unlock()
 	b.stats.Connected.Add(-1)
 	b.opts.Handler.Disconnected(s, takenOver)
+}
+
+// violation counts and logs what a device did wrong, and returns why, which ends its connection.
+func (b *Broker) violation(s *Session, why error) error {
+	b.stats.Violations.Add(1)
+	b.log.Warn("device disconnected", "tenant", s.Tenant, "device", s.Device, "reason", why.Error())
+	return why
 }
 
 // name gives every connection its own client inside mochi.

@@ -16,14 +16,24 @@ const (
 
 var errSlow = errors.New("client does not read: too much is waiting to be written")
 
-// conn gathers small writes. A client that sends twenty records in one segment gets its twenty PUBACKs in
-// one segment too: what the reading goroutine writes waits until that goroutine is about to read again.
-// What other goroutines write meanwhile goes along; when nobody is about to flush, a goroutine that lives
-// only until the buffer is empty does. So an idle connection costs no writer, and a client that does not
-// read blocks nobody but itself.
+// conn stands between mochi and the socket.
+//
+// Reading, it takes PUBLISH packets, which are nearly all that comes, out of the stream and hands them to
+// the handler without copying; mochi sees the rest. Writing, it gathers: a client that sends twenty
+// records in one segment gets its twenty PUBACKs in one segment too, because what the reading goroutine
+// writes waits until that goroutine is about to read again. What other goroutines write meanwhile goes
+// along; when nobody is about to flush, a goroutine that lives only until the buffer is empty does. So an
+// idle connection costs no writer, and a client that does not read blocks nobody but itself.
 type conn struct {
 	net.Conn
-	session *Session // set in CONNECT, by the reading goroutine
+	b       *Broker
+	session *Session      // set in CONNECT, by the reading goroutine
+	idle    time.Duration // longest silence of the client, once there is a session
+
+	// Of the reading goroutine.
+	in   []byte // what has been read and not been taken
+	room []byte // in's array from its begin
+	pass int    // bytes of the present packet that are mochi's
 
 	mu       sync.Mutex
 	pending  []byte
@@ -83,14 +93,6 @@ func (c *conn) flush() {
 	c.flushing = false
 }
 
-// Read flushes and then waits for the client.
-func (c *conn) Read(p []byte) (int, error) {
-	c.rest()
-	n, err := c.Conn.Read(p)
-	c.work()
-	return n, err
-}
-
 // rest is called by the reading goroutine before it waits for anything: from now on others flush.
 func (c *conn) rest() {
 	c.mu.Lock()
@@ -128,5 +130,11 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// SetDeadline bounds reading only: writes have a deadline of their own, set by flush.
-func (c *conn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
+// SetDeadline is mochi's; once there is a session, fill sets the deadline of every read and flush that of
+// every write.
+func (c *conn) SetDeadline(t time.Time) error {
+	if c.session != nil {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}

@@ -18,7 +18,7 @@ func (h *hook) ID() string { return "hearthline" }
 
 func (h *hook) Provides(what byte) bool {
 	switch what {
-	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish:
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSubscribed, mqtt.OnUnsubscribed:
 		return true
 	}
 	return false
@@ -46,18 +46,19 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	cl.ID = h.b.name(s)
 	cl.Properties.Clean = true       // no session outlives its connection
 	cl.Properties.Will = mqtt.Will{} // we see the connection end ourselves
-	cl.State.Keepalive = h.keepAlive(pk.Connect.Keepalive)
+	c.idle = h.b.opts.idle(pk.Connect.Keepalive)
 	h.b.begin(s)
 	return nil
 }
 
-func (h *hook) keepAlive(asked uint16) uint16 {
-	// mochi waits one and a half times the keep-alive.
-	most := uint16(min(h.b.opts.MaxKeepAlive/time.Second, 1<<15))
-	if asked == 0 || asked > most {
-		return most
+// idle is how long a client with this keep-alive, in seconds, may be silent: one and a half times as long
+// (MQTT 3.1.1, section 3.1.2.10), within our limit.
+func (o *Options) idle(keepAlive uint16) time.Duration {
+	d := time.Duration(keepAlive) * time.Second
+	if d == 0 || d > o.MaxKeepAlive {
+		d = o.MaxKeepAlive
 	}
-	return asked
+	return d + d/2
 }
 
 func (h *hook) refuse(cl *mqtt.Client, code packets.Code, stage string, why error) error {
@@ -72,24 +73,14 @@ func (h *hook) refuse(cl *mqtt.Client, code packets.Code, stage string, why erro
 
 func (h *hook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true } // OnConnect has decided
 
-// OnACLCheck is asked about every topic that a client publishes or subscribes to.
-func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+// OnACLCheck is asked about every topic filter that a client subscribes to. Publishes do not come this way.
+func (h *hook) OnACLCheck(cl *mqtt.Client, filter string, write bool) bool {
 	s := cl.Net.Conn.(*conn).session
-	if write {
-		if _, ok := s.channel(topic); ok {
-			return true
-		}
-	} else if s.mask(topic) != 0 {
+	if !write && s.mask(filter) != 0 {
 		return true
 	}
-	h.violation(cl, s, "topic outside its own subtree")
+	cl.Stop(h.b.violation(s, errors.New("topic outside its own subtree")))
 	return false
-}
-
-func (h *hook) violation(cl *mqtt.Client, s *Session, why string) {
-	h.b.stats.Violations.Add(1)
-	h.b.log.Warn("device disconnected", "tenant", s.Tenant, "device", s.Device, "reason", why)
-	cl.Stop(packets.ErrNotAuthorized)
 }
 
 func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
@@ -107,18 +98,4 @@ func (h *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
 	for _, f := range pk.Filters {
 		s.down.And(^s.mask(f.Filter))
 	}
-}
-
-// OnPublish hands a message to the handler in the goroutine that reads the connection: while it waits,
-// this client is not read, and its TCP window closes.
-func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	s := cl.Net.Conn.(*conn).session
-	c, ok := s.channel(pk.TopicName)
-	if !ok {
-		return pk, packets.CodeSuccessIgnore // refused by OnACLCheck before
-	}
-	if err := h.b.opts.Handler.Publish(s, c, pk.Payload); err != nil {
-		h.violation(cl, s, err.Error())
-	}
-	return pk, packets.CodeSuccessIgnore // nothing is routed or retained
 }

@@ -33,9 +33,9 @@ func newSession(tenant, device string, c *conn) *Session {
 }
 
 // channel returns the up channel of a topic of the device's own; ok is false for any other topic.
-func (s *Session) channel(topic string) (c protocol.Channel, ok bool) {
+func (s *Session) channel(topic []byte) (c protocol.Channel, ok bool) {
 	for i := range s.up {
-		if topic == s.up[i] {
+		if string(topic) == s.up[i] {
 			return upChannels[i], true
 		}
 	}

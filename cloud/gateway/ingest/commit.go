@@ -76,6 +76,11 @@ func (c *change) do(tx store.Tx) (err error) {
 			c.records++
 		}
 	}
+	if len(c.seen.Blocks) > 0 {
+		if err := c.p.opts.Telemetry.PutBlocks(tx, c.seen.Blocks); err != nil {
+			return err
+		}
+	}
 	for i := range c.windows {
 		if err := windows.Put(tx, &c.windows[i]); err != nil {
 			return err
@@ -113,7 +118,7 @@ func (c *change) apply(tx store.Tx, b *batch, r *record, clk *clock, missing uin
 		c.seen.Schemas = append(c.seen.Schemas, r.schema)
 		return c.p.opts.Telemetry.PutSchema(tx, c.home, c.device, r.schema)
 	case r.block != nil:
-		block := Block{
+		block := cloud.Block{
 			Home: c.home, Device: c.device,
 			From: clk.correct(r.boot, r.block.Mono, r.block.Wall, b.received), To: at,
 			Epoch: b.epoch, Sequence: r.at.From, Bytes: r.body,
@@ -122,7 +127,7 @@ func (c *change) apply(tx store.Tx, b *batch, r *record, clk *clock, missing uin
 			block.To = block.From
 		}
 		c.seen.Blocks = append(c.seen.Blocks, block)
-		return c.p.opts.Telemetry.PutBlock(tx, c.home, c.device, block.From, block.To, block.Epoch, block.Sequence, block.Bytes)
+		return nil // they are written together, by do
 	default:
 		return c.gap(tx, b, r, clk, missing, at)
 	}

@@ -41,9 +41,8 @@ type Timeline interface {
 // Telemetry keeps schemas and blocks as they came.
 type Telemetry interface {
 	PutSchema(tx store.Tx, home, device string, s *protocol.Schema) error
-	// PutBlock keeps a block by the corrected time of its first row and of sealing, and its place on the
-	// device's telemetry lane. It keeps bytes, which nobody changes.
-	PutBlock(tx store.Tx, home, device string, from, to time.Time, epoch, sequence uint64, bytes []byte) error
+	// PutBlocks keeps the blocks that one commit brings of a device.
+	PutBlocks(tx store.Tx, blocks []cloud.Block) error
 }
 
 // Commands is told when an event of a device answers a command.
@@ -51,19 +50,11 @@ type Commands interface {
 	Answered(tx store.Tx, home, device, command string, by protocol.EntryID) error
 }
 
-// Block is one committed telemetry block.
-type Block struct {
-	Home, Device    string
-	From, To        time.Time // corrected time of the first row, and of sealing
-	Epoch, Sequence uint64    // its place on the telemetry lane
-	Bytes           []byte    // a protocol.Block as it came; read only
-}
-
 // Committed is what an observer gets of one device after each commit that held telemetry of it.
 type Committed struct {
 	Tenant  string
 	Schemas []*protocol.Schema
-	Blocks  []Block
+	Blocks  []cloud.Block
 }
 
 // Options configures a Pipeline. DB, Devices, Timeline, Telemetry and Ack are required.

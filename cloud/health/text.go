@@ -1,0 +1,41 @@
+package health
+
+import (
+	"embed"
+	"math"
+	"sync"
+
+	"github.com/hearthline/hearthline/cloud/timeline"
+	"github.com/hearthline/hearthline/protocol"
+)
+
+//go:embed messages/*.json
+var messages embed.FS
+
+var texts = sync.OnceValue(func() *timeline.Texts {
+	t, err := timeline.LoadTexts(messages, "messages")
+	if err != nil {
+		panic(err) // the files are part of the program
+	}
+	return t
+})
+
+// Text puts a reason in words, in a language of timeline.Languages.
+func Text(lang string, r Reason) string {
+	if r.Feature != "" {
+		reason := protocol.Reason{Feature: r.Feature, Instance: r.Instance, Value: math.NaN(), Normal: math.NaN()}
+		if r.Value != nil {
+			reason.Value = *r.Value
+		}
+		if r.Normal != nil {
+			reason.Normal = *r.Normal
+		}
+		return timeline.Reason(lang, reason)
+	}
+	return texts().Say(timeline.Language(lang), r.Key, r.Args)
+}
+
+// BlameText says whose fault it is, in a language of timeline.Languages.
+func BlameText(lang string, s protocol.Segment) string {
+	return texts().Word(lang, "blame", string(s))
+}

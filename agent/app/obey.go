@@ -64,7 +64,8 @@ func (a *Agent) refuse(r *command.Refusal, because []protocol.EntryID) {
 	args := map[string]string{"field": r.Field, "reason": clip(r.Reason)}
 	if r.ID != "" {
 		args["command"] = r.ID
-	} else if !a.mayRecord() {
+	}
+	if r.Field == "signature" && !a.mayRecord() {
 		return
 	}
 	if _, err := a.outbox.Event(context.WithoutCancel(a.ctx), &protocol.Event{Kind: protocol.EventCommand, Because: because, Args: args}); err != nil {

@@ -82,7 +82,11 @@ func (g *Gate) Check(signed []byte) (agent.Command, error) {
 		return c, &Refusal{Field: "signature", Reason: err.Error()}
 	}
 	if err := protocol.Unmarshal(payload, &c.Command); err != nil {
-		return c, &Refusal{Field: "command", Reason: err.Error()}
+		r := &Refusal{Field: "command", Reason: err.Error()}
+		if protocol.CheckID("command", c.ID) == nil {
+			r.ID = c.ID // it was read, and signed by the cloud
+		}
+		return c, r
 	}
 	refuse := func(field, format string, args ...any) (agent.Command, error) {
 		return agent.Command{}, &Refusal{ID: c.ID, Field: field, Reason: fmt.Sprintf(format, args...)}

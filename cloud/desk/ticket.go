@@ -208,26 +208,21 @@ func OfProblem(tx store.Tx, problem string, limit int) ([]cloud.Ticket, error) {
 	return out, nil
 }
 
-// Linked is the reaction to problem.linked: open tickets about the device belong to the problem from now on.
-func Linked(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	problem, device := e.Subject(cloud.RefProblem), e.Subject(cloud.RefDevice)
-	if problem == "" {
-		return nil, nil
-	}
-	all, err := OfHome(tx, e.Home)
+// Unsolved returns the tickets of a home that are not solved.
+func Unsolved(tx store.Tx, home string) ([]cloud.Ticket, error) {
+	all, err := OfHome(tx, home)
+	return slices.DeleteFunc(all, func(t cloud.Ticket) bool { return t.State == cloud.TicketSolved }), err
+}
+
+// SetProblem says that a ticket belongs to a problem.
+func SetProblem(tx store.Tx, home, ticket, problem string) error {
+	t, err := tickets.Get(tx, home, ticket)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, t := range all {
-		if t.State == cloud.TicketSolved || t.Problem != "" || device != "" && t.Device != "" && t.Device != device {
-			continue
-		}
-		t.Problem = problem
-		if err := tickets.Put(tx, &t); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	t.Problem = problem
+	timeline.Touch(tx, home)
+	return tickets.Put(tx, &t)
 }
 
 // List returns a page of the tickets in one state, newest first.

@@ -66,7 +66,7 @@ type inOpenInbox struct {
 
 type inFind struct {
 	InLang
-	Q string `query:"q" required:"true" minLength:"2" maxLength:"128" doc:"part of a name, a phone number in any notation, an e-mail, an account, a device id or name"`
+	Q string `query:"q" required:"true" minLength:"1" maxLength:"128" doc:"part of a name, a phone number in any notation, an e-mail, an account, a device id or name"`
 }
 
 type inCaller struct {

@@ -180,9 +180,9 @@ type Problem struct {
 
 // ProblemDay is one day of the evidence.
 type ProblemDay struct {
-	Day      string  `json:"day" format:"date"`
-	Observed int     `json:"observed" doc:"devices of the cohort with a fault or complaint"`
-	Expected float64 `json:"expected" doc:"as many as usual"`
+	Day      time.Time `json:"day" doc:"when the step begins; a step is a day unless the service is set otherwise"`
+	Observed int       `json:"observed" doc:"devices of the cohort with a fault or complaint"`
+	Expected float64   `json:"expected" doc:"as many as usual"`
 }
 
 // ProblemEvidence is why we say so.

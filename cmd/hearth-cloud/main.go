@@ -16,6 +16,10 @@ var commands = []struct {
 	name, says string
 	run        func(ctx context.Context, args []string) error
 }{
+	{"serve", "run the service until it is told to stop", serve},
+	{"backup", "write a backup of the store while nothing else has it open", backup},
+	{"restore", "make a new store from a backup", restore},
+	{"check", "look whether the store is consistent", check},
 	{"openapi", "print the OpenAPI document of the API", printOpenAPI},
 }
 

@@ -268,7 +268,6 @@ func (a *App) Run(ctx context.Context) error {
 		{"gateway", a.gateway.Run},
 		{"effects", a.effects.Run},
 		{"http", a.serve},
-		{"telemetry", telemetry.Retention{DB: a.db, Tenants: a.tenants, Clock: a.now, Logger: a.log}.Run},
 	}
 	if a.turn != nil {
 		parts = append(parts, struct {

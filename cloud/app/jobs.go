@@ -31,13 +31,13 @@ var tablesOf = []func() []store.Declared{
 
 // jobs is the one table of who does what outside of a transaction, by queue.
 func (a *App) jobs() map[string]effects.Handler {
+	keep := telemetry.Jobs{DB: a.db, Clock: a.now}
 	return map[string]effects.Handler{
-		command.Queue: func(ctx context.Context, j store.Job) error { return a.gateway.Commands().Deliver(ctx, j) },
-		telemetry.Queue: func(ctx context.Context, j store.Job) error {
-			return telemetry.RollUp(ctx, a.db, j)
-		},
-		remedy.QueueOverdue:  a.timer(a.remedy.Overdue),
-		session.QueueTimeout: a.timer(a.sessions.Timeout),
+		command.Queue:         func(ctx context.Context, j store.Job) error { return a.gateway.Commands().Deliver(ctx, j) },
+		telemetry.QueueHour:   keep.RollUp,
+		telemetry.QueueForget: keep.Forget,
+		remedy.QueueOverdue:   a.timer(a.remedy.Overdue),
+		session.QueueTimeout:  a.timer(a.sessions.Timeout),
 		fleet.QueueAway: a.timer(func(tx store.Tx, payload []byte, log func(store.Tx, cloud.Entry) error) error {
 			return fleet.Presence{Log: log}.StillAway(tx, payload)
 		}),

@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,10 +46,13 @@ func TestConformance(t *testing.T) {
 	small, large := 0.0, 1e6
 	var c clock
 	c.at = time.Minute
+	var mu sync.Mutex
 	var last *Driver
 	bridgetest.Run(t, bridgetest.Config{
 		New: func(t *testing.T) bridge.Driver {
 			d := open(t, Options{Trace: trace, Script: script, Loop: true, Start: c.start, Now: c.now})
+			mu.Lock()
+			defer mu.Unlock()
 			if last != nil { // the device goes on when its driver is opened again
 				last.mu.Lock()
 				for k, v := range last.applied {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/homefit"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/ingest"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/linkfault"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/outbreak"
@@ -27,6 +28,7 @@ type tool struct {
 
 var tools = []tool{
 	{"home", "a home of network namespaces with real faults", home.Run},
+	{"homefit", "fits the hub's risk model to recorded homes", homefit.Run},
 	{"linkfault", "trains on links, predicts the faults of others", linkfault.Run},
 	{"ingest", "durable ingest beside mosquitto, paho and bbolt", ingest.Run},
 	{"outbreak", "finds a cohort of devices that goes bad; makes and judges such fleets", outbreak.Run},

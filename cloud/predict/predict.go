@@ -1,0 +1,55 @@
+// Package predict learns when connections fail, says so before they do, and knows when it does not know.
+//
+//	Source (what the store holds) ──▶ Train ──▶ candidate ──▶ Registry: judged against the model in use,
+//	                                                             signed, rolled out by share of hubs, rolled back
+//	committed telemetry ──▶ Live (one risk.Observer a device) ──▶ Risk ──▶ Explain: plain words, three languages
+//
+// The features and the scoring are protocol/risk, which the hub runs too; this package chooses models and keeps
+// their books.
+package predict
+
+import (
+	"context"
+	"iter"
+)
+
+// History is what one device measured, in order of time, and when its connection failed.
+type History struct {
+	Device string
+	Home   string // folds of the cross-validation never divide a home
+	// Samples yields the samples in order of time. The slices are valid until the next one.
+	Samples iter.Seq[Sample]
+	Faults  []Fault
+}
+
+// Sample is what was measured at one moment.
+type Sample struct {
+	At      float64   // seconds, on one clock for the whole history
+	Metrics []string  // names, with the instance in braces where there is one; the same slice while they do not change
+	Values  []float64 // NaN is missing
+}
+
+// Fault is a time in which a connection failed its customer: a fault a device saw, or one a customer reported.
+type Fault struct {
+	From, To float64 // seconds on the history's clock
+	Kind     string
+}
+
+// Source yields the histories to learn from. Histories may come more than once and must then be the same.
+type Source interface {
+	Histories(ctx context.Context) iter.Seq2[History, error]
+}
+
+// Histories is a Source in memory.
+type Histories []History
+
+// Histories yields each.
+func (h Histories) Histories(context.Context) iter.Seq2[History, error] {
+	return func(yield func(History, error) bool) {
+		for _, one := range h {
+			if !yield(one, nil) {
+				return
+			}
+		}
+	}
+}

@@ -42,7 +42,7 @@ func TestAnObserverRaisesOnceAndClearsOnce(t *testing.T) {
 		r := o.Tick(at)
 		if r.Changed {
 			changes = append(changes, at)
-			if r.High && (r.N != 1 || r.Reasons[0].Signal != "loss" || r.Reasons[0].Share < 0.99) {
+			if r.High && (r.N != 1 || r.Reasons[0].Signal != "loss" || r.Reasons[0].Share < 0.99 || r.Reasons[0].Value < 0.2 || r.Reasons[0].Value > 0.9) {
 				t.Errorf("the reason is %+v", r.Reasons[0])
 			}
 		}

@@ -31,8 +31,9 @@ type Reason struct {
 	Signal  string  // name of the signal
 	Share   float64 // its part of all that raises the risk, 0 to 1
 	What    What    // what about the signal
-	Value   float64 // the feature behind it, in the signal's unit for WhatLevel; NaN if it is missing
-	Feature int     // index of that feature in the model's input
+	Value   float64 // what is behind it: in the signal's unit, a count, or seconds for WhatRecent, WhatQuiet and WhatAge; NaN if missing
+	Usual   float64 // what it is compared with, in the same unit; NaN where nothing is compared
+	Feature int     // index of the feature that says most, in the model's input
 }
 
 // What says which aspect of a signal a Reason is about.
@@ -90,13 +91,17 @@ func (s *Scorer) Score(k *Link, at float64) Score {
 	s.m.layout.Features(k, at, s.x)
 	out := s.features(s.x)
 	out.Probability = s.m.Corrected(k, at, out.Base)
+	for i := range out.Reasons[:out.N] {
+		s.m.layout.measure(k, at, &out.Reasons[i])
+	}
 	if out.Abstain == Scored && s.m.Abstention.MinAge > 0 && k.age(at) < s.m.Abstention.MinAge {
 		out.Abstain = TooNew
 	}
 	return out
 }
 
-// Features scores a row of features, one for each of the model's, missing ones NaN. It cannot know a link's age.
+// Features scores a row of features, one for each of the model's, missing ones NaN. It cannot know a link's age, and
+// its reasons carry the feature as their value.
 func (s *Scorer) Features(x []float32) Score { return s.features(x) }
 
 // Probability scores a row of features without reasons, at about half the cost.
@@ -214,10 +219,22 @@ func (s *Scorer) reasons(x []float32, out *Score) {
 		}
 		out.Reasons[out.N] = Reason{
 			Signal: in.Signals[best].Name, Share: s.sig[best] / total,
-			What: in.what(top, x[top]), Value: float64(x[top]), Feature: top,
+			What: in.what(top, x[top]), Value: float64(x[top]), Usual: math.NaN(), Feature: top,
 		}
 		out.N++
 		s.sig[best] = 0
+	}
+}
+
+// measure puts the quantities behind a feature in place of the feature.
+func (l *Layout) measure(k *Link, at float64, r *Reason) {
+	f := &l.in.Features[r.Feature]
+	r.Value = l.track(k, f.A, at)
+	switch f.Form {
+	case Spread:
+		r.Value = float64(k.slots[k.start[f.A]+1])
+	case Minus, Ratio, Sigma:
+		r.Usual = l.track(k, f.B, at)
 	}
 }
 

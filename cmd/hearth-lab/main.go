@@ -16,6 +16,7 @@ import (
 	"github.com/hearthline/hearthline/cmd/hearth-lab/ingest"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/linkfault"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/outbreak"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/storebench"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/wire"
 )
 
@@ -32,6 +33,7 @@ var tools = []tool{
 	{"linkfault", "trains on links, predicts the faults of others", linkfault.Run},
 	{"ingest", "durable ingest beside mosquitto, paho and bbolt", ingest.Run},
 	{"outbreak", "finds a cohort of devices that goes bad; makes and judges such fleets", outbreak.Run},
+	{"store", "fills a store and measures what people wait for, beside the raw engine", storebench.Run},
 	{"wire", "bytes and nanoseconds per telemetry value", wire.Run},
 }
 

@@ -198,6 +198,9 @@ func (db *DB) Batch(ctx context.Context, work []store.Work) []error {
 	return errs
 }
 
+// Bolt returns the file underneath, for tools that measure it. Writing to it is on the writer's own head.
+func (db *DB) Bolt() *bbolt.DB { return db.bolt }
+
 // Close implements store.DB. Transactions that were begun are finished first.
 func (db *DB) Close() error {
 	db.mu.Lock()

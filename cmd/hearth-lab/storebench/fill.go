@@ -1,0 +1,211 @@
+package storebench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearthline/hearthline/cloud"
+	"github.com/hearthline/hearthline/cloud/fleet"
+	"github.com/hearthline/hearthline/cloud/identity"
+	"github.com/hearthline/hearthline/cloud/store"
+	"github.com/hearthline/hearthline/cloud/timeline"
+	"github.com/hearthline/hearthline/protocol"
+)
+
+// fleetOf is the population of a run, worked out from numbers and never held in memory.
+type fleetOf struct {
+	customers int
+	entries   int
+	per       []int // entries that a home has so far: of a talkative one, of another
+	extra     atomic.Int64
+}
+
+// Every tenth home is talkative.
+const talkative = 10
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func homeID(i int) string               { return fmt.Sprintf("home-%07d", i) }
+func deviceID(i int) string             { return fmt.Sprintf("hub-%07d", i) }
+func phone(i int) string                { return fmt.Sprintf("+8869%08d", i) }
+func entryID(i, n int) protocol.EntryID { return protocol.EntryID(fmt.Sprintf("hub-%07d.7.%d", i, n)) }
+
+// people writes customers, homes, memberships and devices by way of the packages that own them.
+func (f *fleetOf) people(ctx context.Context, b backend) error {
+	return each(f.customers, 500, b.workers(), func(from, to int) error {
+		return b.db().Update(ctx, tenant, func(tx store.Tx) error {
+			for i := from; i < to; i++ {
+				home := homeID(i)
+				if _, err := fleet.AddHome(tx, cloud.Home{ID: home, Name: "Home " + home, Region: "tw-north"}); err != nil {
+					return err
+				}
+				c := cloud.Customer{
+					ID: fmt.Sprintf("c-%07d", i), Name: fmt.Sprintf("Wei Lin %d", i), Language: "zh-TW", Since: epoch,
+					Phones: []string{phone(i)}, Emails: []string{fmt.Sprintf("wei%d@example.com", i)},
+				}
+				if _, err := identity.Add(tx, c, "TW"); err != nil {
+					return err
+				}
+				if err := identity.Begin(tx, cloud.Membership{Customer: c.ID, Home: home, Role: "owner", Begin: epoch}); err != nil {
+					return err
+				}
+				d := cloud.Device{ID: deviceID(i), Home: home, Name: "Hub", Model: "H1", Firmware: "2.4.1", Hardware: "r3", Added: epoch}
+				if _, err := fleet.Add(tx, d); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// fill brings the timelines to a total of about n entries and returns what there are. A talkative home gets
+// nine times a tenth of what an even share would be, the others what is left.
+func (f *fleetOf) fill(ctx context.Context, b backend, n int) (total int, err error) {
+	loud := (f.customers + talkative - 1) / talkative
+	want := []int{max(60, n*8/10/loud), 0}
+	want[1] = max(0, (n-want[0]*loud)/(f.customers-loud))
+	if f.per == nil {
+		f.per = []int{0, 0}
+	}
+	s := timeline.Tables()[0].Schema()
+	// One row after the other as the timeline would write them, without its look for an earlier one: the
+	// ids are fresh.
+	err = each(f.customers, max(1, 4000/max(1, want[0]/5)), b.workers(), func(from, to int) error {
+		return b.db().Update(ctx, tenant, func(tx store.Tx) error {
+			for i := from; i < to; i++ {
+				k := 1
+				if i%talkative == 0 {
+					k = 0
+				}
+				for j := f.per[k]; j < want[k]; j++ {
+					e := entryOf(i, j, epoch.Add(time.Duration(j)*time.Hour+time.Duration(i)*time.Millisecond))
+					doc, err := tx.Rows().Codec().Marshal(&e)
+					if err != nil {
+						return err
+					}
+					if err := tx.Rows().Put(s, &e, doc, false); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	})
+	f.per = []int{max(want[0], f.per[0]), max(want[1], f.per[1])}
+	return f.per[0]*loud + f.per[1]*(f.customers-loud), err
+}
+
+// each calls do for pieces of 0..n from several goroutines.
+func each(n, piece, workers int, do func(from, to int) error) error {
+	var next atomic.Int64
+	errs := make(chan error, workers)
+	for range workers {
+		go func() {
+			for {
+				from := int(next.Add(int64(piece))) - piece
+				if from >= n {
+					errs <- nil
+					return
+				}
+				if err := do(from, min(n, from+piece)); err != nil {
+					errs <- err
+					return
+				}
+			}
+		}()
+	}
+	var first error
+	for range workers {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (f *fleetOf) documentBytes(b backend) (float64, error) {
+	var total int
+	for i := range 100 {
+		e := entryOf(i, i+1, epoch.Add(time.Duration(i)*time.Hour))
+		doc, err := b.codec().Marshal(&e)
+		if err != nil {
+			return 0, err
+		}
+		total += len(doc)
+	}
+	return float64(total) / 100, nil
+}
+
+// append appends entries by way of the timeline, to random homes.
+func (f *fleetOf) append(ctx context.Context, b backend, window time.Duration) (Append, error) {
+	a := Append{Workers: 2 * b.workers(), Batch: 250}
+	n, lat, err := f.load(ctx, b, a.Workers, a.Batch, 0, window)
+	if err != nil {
+		return a, err
+	}
+	a.PerSecond, a.BatchLatency = float64(n)/window.Seconds(), lat.latency()
+	if n, lat, err = f.load(ctx, b, 64, 1, 0, window); err != nil {
+		return a, err
+	}
+	a.SinglePerS, a.Single = float64(n)/window.Seconds(), lat.latency()
+	return a, nil
+}
+
+// load appends for a while: workers batches at a time, at most rate entries a second (0: no limit).
+func (f *fleetOf) load(ctx context.Context, b backend, workers, batch int, rate float64, window time.Duration) (n int, lat samples, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	log := timeline.New(nil)
+	begun := time.Now()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var planned atomic.Int64
+	for w := range workers {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 7))
+			for time.Since(begun) < window && ctx.Err() == nil {
+				if rate > 0 { // keep to the plan, whichever worker it falls to
+					at := time.Duration(float64(planned.Add(int64(batch))) / rate * float64(time.Second))
+					time.Sleep(time.Until(begun.Add(at)))
+				}
+				work := make([]store.Work, batch)
+				for i := range work {
+					e := entryOf(rng.IntN(f.customers), int(1_000_000+f.extra.Add(1)), time.Now())
+					e.Because = nil
+					work[i] = store.Work{Tenant: tenant, Do: func(tx store.Tx) error { return log.Append(tx, e) }}
+				}
+				start := time.Now()
+				errs := b.db().Batch(ctx, work)
+				took := time.Since(start)
+				mu.Lock()
+				lat.add(took)
+				for _, e := range errs {
+					if e == nil {
+						n++
+					} else if err == nil && ctx.Err() == nil {
+						err = e
+						cancel()
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return n, lat, err
+}
+
+func decode(c store.Codec, docs [][]byte) (int, error) {
+	page := make([]cloud.Entry, len(docs))
+	for i, d := range docs {
+		if err := c.Unmarshal(d, &page[i]); err != nil {
+			return 0, err
+		}
+	}
+	return len(page), nil
+}

@@ -16,8 +16,7 @@ export const profile = (browser, { size = desktop, locale = "en", dark = false }
   browser.newContext({ viewport: size, locale, colorScheme: dark ? "dark" : "light", ignoreHTTPSErrors: true, isMobile: size === phone, hasTouch: size === phone, reducedMotion: "reduce" });
 
 /** Collects what a page complains about: exceptions, failed scripts, breaches of the content policy. */
-export function complaints(page) {
-  const list = [];
+export function complaints(page, list = []) {
   page.on("pageerror", (error) => list.push(`exception: ${error.message}`));
   page.on("console", (message) => {
     if (message.type() === "error" && !/status of 401/.test(message.text())) list.push(`console: ${message.text()}`);

@@ -50,7 +50,7 @@ export function SessionPanel({ id, onEnded, onDismiss }: Props) {
           {stage === "closed" ? (
             <CloseButton aria-label={t("session.dismiss")} onClick={onDismiss} />
           ) : (
-            <Button size="compact-sm" color="red" variant="light" loading={close.isPending} onClick={() => close.mutate(id)}>
+            <Button data-action="end" size="compact-sm" color="red" variant="light" loading={close.isPending} onClick={() => close.mutate(id)}>
               {stage === "asked" ? t("session.cancel") : t("session.end")}
             </Button>
           )}
@@ -148,7 +148,7 @@ function LiveCharts({ metrics }: { metrics: ReadonlyMap<string, Live> }) {
   return (
     <>
       <h3>{t("session.live")}</h3>
-      <div className={styles.metrics}>
+      <div className={styles.metrics} data-samples={Math.max(...all.map((live) => live.at.length))}>
         {(shown.length > 0 ? shown : all.slice(0, 4)).map((live) => (
           <Chart key={`${live.metric}{${live.instance}}`} series={live} label={words.metric(live.metric, live.instance)} height={40} />
         ))}
@@ -168,7 +168,7 @@ function RunCard({ run, over }: { run: Run; over: boolean }) {
       </div>
       {run.result && (
         <>
-          <p className={styles.verdict}>{words.verdict(run.result.verdict)}</p>
+          <p className={styles.verdict} data-verdict={run.result.verdict.segment}>{words.verdict(run.result.verdict)}</p>
           <Path segment={run.result.verdict.segment} />
           <h4>{t("diagnosis.steps")}</h4>
         </>

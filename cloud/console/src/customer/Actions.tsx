@@ -49,7 +49,7 @@ export function Actions({ view, home, ticket, session, onAsked }: Props) {
         </Menu>
       </Button.Group>
       <Button
-        size="xs" leftSection={<IconPlugConnected size={16} />} loading={ask.isPending} disabled={!hub?.online || session !== undefined}
+        data-action="session" size="xs" leftSection={<IconPlugConnected size={16} />} loading={ask.isPending} disabled={!hub?.online || session !== undefined}
         onClick={() => ask.mutate({ ticket: ticket?.id, allow: ["diagnose", "metrics"] }, { onSuccess: (made) => onAsked(made.id) })}
       >
         {t("actions.session")}

@@ -79,7 +79,7 @@ function TicketCard({ ticket }: { ticket: Ticket }) {
   const [closing, setClosing] = useState(false);
   const close = useCloseTicket();
   return (
-    <div className={styles.matter}>
+    <div className={styles.matter} data-ticket={ticket.id}>
       <strong>{ticket.title_text}</strong>
       <p style={{ display: "flex", gap: 6, flexWrap: "wrap" }}>
         <TicketTag ticket={ticket} /> <SegmentTag segment={ticket.segment} />

@@ -37,7 +37,7 @@ const en = {
   "story.problem": "Known problem: {cohort}",
   "story.running": "Running: {plan}", "story.worked": "Helped: {plan}", "story.undone": "Did not help, undone: {plan}", "story.failed": "Not carried out: {plan}",
 
-  "devices.title": "Devices", "devices.none": "No devices in this home", "devices.online": "Online", "devices.offline": "Offline",
+  "devices.title": "Devices", "devices.none": "No devices in this home", "devices.online": "Online since", "devices.offline": "Offline since",
   "devices.model": "Model", "devices.firmware": "Firmware", "devices.seen": "Last heard", "devices.id": "Device id",
   "devices.span": "Stretch of time", "devices.span.quarter": "15 min", "devices.span.sixhours": "6 hours", "devices.span.week": "7 days",
   "devices.nosignal": "No measurements yet", "chart.none": "Nothing measured", "chart.peak": "peak {value}",

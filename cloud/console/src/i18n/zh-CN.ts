@@ -39,7 +39,7 @@ const zhCN: Messages = {
   "story.problem": "已知问题：{cohort}",
   "story.running": "进行中：{plan}", "story.worked": "已奏效：{plan}", "story.undone": "无效，已还原：{plan}", "story.failed": "未能执行：{plan}",
 
-  "devices.title": "设备", "devices.none": "家中没有设备", "devices.online": "在线", "devices.offline": "离线",
+  "devices.title": "设备", "devices.none": "家中没有设备", "devices.online": "上线于", "devices.offline": "离线于",
   "devices.model": "型号", "devices.firmware": "固件", "devices.seen": "最近通信", "devices.id": "设备编号",
   "devices.span": "时间范围", "devices.span.quarter": "15 分钟", "devices.span.sixhours": "6 小时", "devices.span.week": "7 天",
   "devices.nosignal": "还没有测量数据", "chart.none": "没有测量值", "chart.peak": "峰值 {value}",

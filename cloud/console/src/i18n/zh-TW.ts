@@ -39,7 +39,7 @@ const zhTW: Messages = {
   "story.problem": "已知問題：{cohort}",
   "story.running": "進行中：{plan}", "story.worked": "已奏效：{plan}", "story.undone": "無效，已還原：{plan}", "story.failed": "未能執行：{plan}",
 
-  "devices.title": "裝置", "devices.none": "家中沒有裝置", "devices.online": "連線中", "devices.offline": "離線",
+  "devices.title": "裝置", "devices.none": "家中沒有裝置", "devices.online": "上線於", "devices.offline": "離線於",
   "devices.model": "型號", "devices.firmware": "韌體", "devices.seen": "最近通訊", "devices.id": "裝置編號",
   "devices.span": "時間範圍", "devices.span.quarter": "15 分鐘", "devices.span.sixhours": "6 小時", "devices.span.week": "7 天",
   "devices.nosignal": "還沒有量測資料", "chart.none": "沒有量測值", "chart.peak": "峰值 {value}",

@@ -35,8 +35,8 @@ function Question({ notice }: { notice: Notice }) {
       </p>
       {answer.isError && <p role="alert" style={{ color: "var(--bad)" }}>{answer.error.message}</p>}
       <div className={styles.buttons}>
-        <Button variant="default" size="md" disabled={answer.isPending} onClick={() => reply("refused")}>{t("consent.no")}</Button>
-        <Button size="md" loading={answer.isPending} onClick={() => reply("given")}>{t("consent.yes")}</Button>
+        <Button data-answer="refused" variant="default" size="md" disabled={answer.isPending} onClick={() => reply("refused")}>{t("consent.no")}</Button>
+        <Button data-answer="given" size="md" loading={answer.isPending} onClick={() => reply("given")}>{t("consent.yes")}</Button>
       </div>
     </section>
   );
@@ -51,7 +51,7 @@ function Running({ notice }: { notice: Notice }) {
         <strong><span className={styles.pulse} aria-hidden /> {t("inbox.session")}</strong>
         {t("inbox.session.more")}
       </span>
-      <Button color="red" variant="light" loading={answer.isPending} onClick={() => answer.mutate({ request: notice.consent!.request, answer: "withdrawn" })}>
+      <Button data-answer="withdrawn" color="red" variant="light" loading={answer.isPending} onClick={() => answer.mutate({ request: notice.consent!.request, answer: "withdrawn" })}>
         {t("consent.withdraw")}
       </Button>
     </section>

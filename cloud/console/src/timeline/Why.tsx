@@ -26,7 +26,7 @@ export function Why({ entry }: { entry: Entry }) {
           <h4>{t("why.chain")}</h4>
           <ol className={styles.steps}>
             {chain.map((cause, i) => (
-              <li key={cause.id} className={styles.cause}>
+              <li key={cause.id} className={styles.cause} data-cause={cause.kind}>
                 <span className={styles.delta}>{i > 0 && `+${span(Date.parse(cause.at) - Date.parse(chain[0]!.at), lang)}`}</span>
                 <span className={styles.rail}>
                   <Dot tone={entryTone(cause.kind)} />

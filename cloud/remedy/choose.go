@@ -41,12 +41,12 @@ func values(p *protocol.Plan, arg string, last *protocol.Sample) []string {
 		found = resolvers(last, bound(p, "dns.latency_ms", 100), bound(p, "dns.failure_ratio", 0.1))
 	case p.Action.Kind == "uplink.failover" && arg == "target":
 		found = uplinks(last, false)
-	case arg == "target":
+	case (p.Action.Kind == "interface.bounce" || p.Action.Kind == "dhcp.renew") && arg == "target":
 		found = uplinks(last, true)
 	}
 	found = slices.DeleteFunc(found, func(v string) bool { return !allows(v) })
 	if len(found) > 0 || last != nil && reports(last, p.Action.Kind) {
-		return found
+		return found // the device said what there is, even if that is nothing
 	}
 	// The device has not reported what there is to choose from: the plan's own list, in its own order.
 	return slices.DeleteFunc(slices.Clone(allowed), func(v string) bool { return v == "*" })
@@ -54,10 +54,9 @@ func values(p *protocol.Plan, arg string, last *protocol.Sample) []string {
 
 // reports tells whether a sample holds what a choice for this kind of action is made by.
 func reports(s *protocol.Sample, kind string) bool {
-	metric := "route.default"
-	if kind == "dns.switch" {
-		metric = "dns.active"
-	}
+	metric := map[string]string{
+		"dns.switch": "dns.active", "uplink.failover": "route.default", "interface.bounce": "route.default", "dhcp.renew": "route.default",
+	}[kind]
 	return slices.ContainsFunc(s.Schema.Metrics, func(m protocol.Metric) bool { return m.Name == metric })
 }
 

@@ -115,8 +115,9 @@ func (r *Remedy) Diagnosed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 		return nil, err
 	}
 	v := e.Diagnosis.Verdict
-	if v.Segment == protocol.SegmentNone && len(c.Standing) == 0 {
-		c.Stage, c.Command = stageOver, "" // all is well again
+	if v.Segment == protocol.SegmentNone { // all is well, or well again: there is nothing to hand over
+		now := r.now().UTC()
+		c.Stage, c.Command, c.Well = stageOver, "", &now
 		return nil, episodes.Put(tx, &c)
 	}
 	return r.handOver(tx, &c, v, e.ID)
@@ -130,9 +131,6 @@ func (r *Remedy) handOver(tx store.Tx, c *episode, v protocol.Verdict, because p
 	}
 	if old, err := r.OpenTicket(tx, c.Home, c.Device); err != nil || old != "" {
 		return nil, err
-	}
-	if v.Segment == protocol.SegmentNone {
-		v.Segment = protocol.SegmentUnknown // something stands, and the diagnosis did not see it
 	}
 	e := r.Ticket(c.Home, c.Device, v.Code, v.Segment, self)
 	e.Because = []protocol.EntryID{because}

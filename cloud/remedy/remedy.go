@@ -13,6 +13,7 @@ package remedy
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -93,6 +94,7 @@ type episode struct {
 	Standing []string           `json:"standing"` // which of it still stands
 	Tried    []attempt          `json:"tried"`
 	Command  string             `json:"command,omitempty"` // the one that is out
+	Well     *time.Time         `json:"well,omitempty"`    // when a diagnosis found nothing wrong, which ended it
 }
 
 var episodes = store.NewTable("episodes", store.Spec[episode]{
@@ -125,6 +127,10 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 		open = false // a person has the old matter; this is another one
 	}
 	if !open {
+		worth, err := r.worthACase(tx, c, e)
+		if !worth || err != nil {
+			return nil, err
+		}
 		c = episode{Home: e.Home, Device: device, Opened: r.now().UTC(), ID: cloud.NewID(), Stage: stageFixing}
 	}
 	for _, m := range metricsOf(e) {
@@ -139,6 +145,30 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	}
 	return r.next(tx, &c, e.ID)
 }
+
+// connections are the metrics of what this package is about. A hub that is short of memory has a symptom
+// too, but no fix of a connection helps it.
+var connections = []string{"gateway.", "wan.", "cloud.", "dns.", "dhcp.", "iface.", "wifi.", "route.", "tcp.", "link."}
+
+// worthACase tells whether an entry should open a case, after the last one of the device.
+func (r *Remedy) worthACase(tx store.Tx, last episode, e *cloud.Entry) (bool, error) {
+	metrics := metricsOf(e)
+	about := e.Risk != nil
+	for _, m := range metrics {
+		about = about || slices.ContainsFunc(connections, func(p string) bool { return strings.HasPrefix(m, p) })
+	}
+	if !about {
+		return false, nil
+	}
+	if last.Well == nil || r.now().Sub(*last.Well) > lookAgain {
+		return true, nil
+	}
+	// The device has just looked into the same thing and found nothing: something that flickers.
+	return !slices.ContainsFunc(metrics, func(m string) bool { return slices.Contains(last.Metrics, m) }), nil
+}
+
+// lookAgain is how long a diagnosis that found nothing wrong is believed.
+const lookAgain = 15 * time.Minute
 
 // Cleared is the reaction to symptom.cleared and risk.cleared. A fix that is under way is seen through: it
 // may be what cleared it.
@@ -245,12 +275,22 @@ func metricsOf(e *cloud.Entry) (out []string) {
 	if m := e.Args["metric"]; m != "" {
 		out = append(out, m)
 	}
-	if e.Risk != nil {
-		for _, reason := range e.Risk.Reasons {
-			if reason.Share >= minShare {
-				out = append(out, reason.Feature)
+	if e.Risk == nil {
+		return out
+	}
+	for _, reason := range e.Risk.Reasons {
+		if reason.Share < minShare {
+			continue
+		}
+		out = append(out, reason.Feature)
+		for _, v := range e.Evidence { // names the metric behind the feature
+			if sameSignal(reason.Feature, v.Metric) {
+				out = addOnce(out, v.Metric)
 			}
 		}
+	}
+	if len(e.Evidence) > 0 {
+		out = addOnce(out, e.Evidence[0].Metric) // of the largest share
 	}
 	return out
 }

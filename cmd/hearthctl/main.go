@@ -1,0 +1,48 @@
+// Command hearthctl is for those who keep Hearthline: it holds the offline key that authorises plans, and
+// asks the service about homes from a terminal.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+var commands = []struct {
+	name, says string
+	run        func(ctx context.Context, args []string) error
+}{
+	{"keys", "make the pair of keys that authorises plans; keep the private one offline", makeKeys},
+	{"plans", "sign the standard plans, or your own, for a tenant", signPlans},
+	{"show", "verify a signed plan and print it", showPlan},
+	{"find", "look a customer up by phone, name, e-mail, account or device", find},
+	{"timeline", "print the timeline of a home as a table, and follow it", timeline},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 {
+		for _, c := range commands {
+			if c.name != os.Args[1] {
+				continue
+			}
+			err := c.run(ctx, os.Args[2:])
+			if err != nil && !errors.Is(err, pflag.ErrHelp) && ctx.Err() == nil {
+				fmt.Fprintf(os.Stderr, "hearthctl %s: %v\n", c.name, err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: hearthctl COMMAND [FLAGS]; --help after a command lists its flags")
+	for _, c := range commands {
+		fmt.Fprintf(os.Stderr, "  %-9s %s\n", c.name, c.says)
+	}
+	os.Exit(2)
+}

@@ -14,6 +14,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +35,16 @@ import (
 
 const tenant = "acme"
 
+// registry is the one of fleet, out of which a test can take devices.
+type registry struct{ removed *sync.Map }
+
+func (r registry) Home(tx store.Tx, device string) (string, error) {
+	if _, gone := r.removed.Load(device); gone {
+		return "", store.ErrNotFound
+	}
+	return fleet.Presence{}.Home(tx, device)
+}
+
 // world is a running gateway over a real store, with one home.
 type world struct {
 	t       *testing.T
@@ -42,8 +54,13 @@ type world struct {
 	log     *timeline.Log
 	signals chan protocol.Signal
 	seen    chan ingest.Committed
+	removed sync.Map
+	ahead   atomic.Int64 // nanoseconds by which the gateway's clock is ahead
 	stop    func()
 }
+
+// remove takes a device out of the registry.
+func (w *world) remove(device string) { w.removed.Store(device, true) }
 
 func newWorld(t *testing.T, devices ...string) *world {
 	t.Helper()
@@ -80,12 +97,13 @@ func (w *world) open() {
 func (w *world) start() {
 	w.log = timeline.New(nil)
 	gw, err := gateway.New(gateway.Options{
-		DB: w.db, Dir: filepath.Join(w.dir, "gateway"), Devices: fleet.Presence{}, Timeline: w.log,
+		DB: w.db, Dir: filepath.Join(w.dir, "gateway"), Devices: registry{&w.removed}, Timeline: w.log,
 		Telemetry: telemetry.Keeper{}, Presence: fleet.Presence{Log: w.log.Append},
 		Tenants: func(context.Context) ([]string, error) { return []string{tenant}, nil },
 		Listen:  "127.0.0.1:0", EnrolAt: "127.0.0.1:0", Hosts: []string{"127.0.0.1"},
 		Signal:  func(_, _ string, s protocol.Signal) { w.signals <- s },
 		Observe: func(c ingest.Committed) { w.seen <- c },
+		Clock:   func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
 	if err != nil {
 		w.t.Fatal(err)

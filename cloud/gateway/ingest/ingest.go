@@ -243,7 +243,7 @@ func (p *Pipeline) isolate(ctx context.Context, c *change, why error) {
 	for _, b := range c.batches {
 		for i := range b.records {
 			one := *b
-			one.records = b.records[i : i+1]
+			one.records, one.done = b.records[i:i+1], nil
 			single := p.change(c.place, []*batch{&one})
 			err := p.update(ctx, single)
 			if err != nil && ctx.Err() == nil {

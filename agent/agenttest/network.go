@@ -99,4 +99,3 @@ func (n *Network) Cut() {
 	}
 	clear(n.conns)
 }
-

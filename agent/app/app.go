@@ -150,6 +150,12 @@ func (a *Agent) assemble(id *agent.Identity, clock *agent.Clock) (err error) {
 	return err
 }
 
+// Log is where the agent records; others in the same process may add to it, between New and the end of Run.
+func (a *Agent) Log() agent.Log { return a.outbox }
+
+// Online reports whether the broker is connected.
+func (a *Agent) Online() bool { return a.uplink.Online() }
+
 // Run does everything until ctx ends, then closes what New opened. It returns the first error of a part,
 // or nil after a stop that was asked for.
 func (a *Agent) Run(ctx context.Context) error {

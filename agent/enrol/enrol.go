@@ -116,7 +116,7 @@ func First(ctx context.Context, opts Options) (*agent.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, csr, err := opts.request()
+	key, csr, err := Request(opts.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -125,16 +125,17 @@ func First(ctx context.Context, opts Options) (*agent.Identity, error) {
 
 // Renew trades the present certificate for the next one.
 func Renew(ctx context.Context, opts Options, present *agent.Identity) (*agent.Identity, error) {
-	key, csr, err := opts.request()
+	key, csr, err := Request(opts.Dir)
 	if err != nil {
 		return nil, err
 	}
 	return opts.exchange(ctx, present.TLS(), "/v1/renew", protocol.Renewal{CSR: csr}, key)
 }
 
-// request returns the pending key, made if there is none, and a certificate request for it.
-func (o *Options) request() (keyPEM, csrPEM string, err error) {
-	path := filepath.Join(o.Dir, filePending)
+// Request returns the pending key of the data folder, made if there is none, and a certificate request for
+// it, both PEM.
+func Request(dir string) (keyPEM, csrPEM string, err error) {
+	path := filepath.Join(dir, filePending)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if b, err = newKey(); err == nil {
@@ -205,22 +206,35 @@ func (o *Options) exchange(ctx context.Context, config *tls.Config, path string,
 	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
 		return nil, refused(answer.StatusCode, b)
 	}
-	s := &stored{Key: key}
-	if err := json.Unmarshal(b, &s.Enrolled); err != nil {
+	var e protocol.Enrolled
+	if err := json.Unmarshal(b, &e); err != nil {
 		return nil, fmt.Errorf("enrol at %s: answer: %w", o.URL, err)
 	}
-	id, err := identity(s)
+	id, err := Adopt(o.Dir, e, key)
 	if err != nil {
 		return nil, fmt.Errorf("enrol at %s: answer: %w", o.URL, err)
+	}
+	return id, nil
+}
+
+// Adopt checks what the cloud answered to the request with this key, and keeps both in the data folder.
+func Adopt(dir string, e protocol.Enrolled, keyPEM string) (*agent.Identity, error) {
+	s := &stored{Enrolled: e, Key: keyPEM}
+	id, err := identity(s)
+	if err != nil {
+		return nil, err
 	}
 	content, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	if err := agent.WriteFile(filepath.Join(o.Dir, fileIdentity), content); err != nil {
+	if err := agent.WriteFile(filepath.Join(dir, fileIdentity), content); err != nil {
 		return nil, err
 	}
-	return id, os.Remove(filepath.Join(o.Dir, filePending))
+	if err := os.Remove(filepath.Join(dir, filePending)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return id, nil
 }
 
 // refused tells what the cloud said. Only a client error is final.

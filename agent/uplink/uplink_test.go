@@ -47,8 +47,8 @@ func newRig(t *testing.T, broker func(testing.TB, *agenttest.CA) *agenttest.Brok
 	t.Cleanup(func() { _ = r.outbox.Close() })
 	opts := uplink.Options{
 		Tenant: "acme", Device: "hub-1", Spool: r.outbox, Clock: clock,
-		Dial:   uplink.TLSDialer(func() *agent.Identity { return id }, 5*time.Second),
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Spread: 50 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, KeepAlive: 2 * time.Second, AckTimeout: 500 * time.Millisecond,
+		Dial: uplink.TLSDialer(func() *agent.Identity { return id }, 5*time.Second),
+		Log:  slog.New(slog.NewTextHandler(t.Output(), nil)), Spread: 50 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, KeepAlive: 2 * time.Second, AckTimeout: 500 * time.Millisecond,
 		OnAcked: func(l protocol.Lane, _, from, to uint64) {
 			if l == protocol.LaneEvent {
 				r.acked <- [2]uint64{from, to}

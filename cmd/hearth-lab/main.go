@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/hearthline/hearthline/cmd/hearth-lab/fleet"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/homefit"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/ingest"
@@ -28,6 +29,7 @@ type tool struct {
 }
 
 var tools = []tool{
+	{"fleet", "many real agents over replayed homes, in one process", fleet.Run},
 	{"home", "a home of network namespaces with real faults", home.Run},
 	{"homefit", "fits the hub's risk model to recorded homes", homefit.Run},
 	{"linkfault", "trains on links, predicts the faults of others", linkfault.Run},

@@ -21,8 +21,8 @@ type Observer struct {
 
 type bind struct {
 	metric string
-	signal int // -1: only a gate
-	gate   int // handle of the gate's metric; -1: open
+	signal int     // -1: only a gate
+	gate   int     // handle of the gate's metric; -1: open
 	prev   float64 // of a counter
 	prevAt float64
 	value  float64

@@ -133,7 +133,7 @@ function span(metric: string, low: number | null, high: number | null): [number,
   return [low - room, high + room];
 }
 
-/** Resolves a custom property such as light-dark(…) to the colour that a canvas understands. */
+/** Resolves the value of a custom property to the form of a colour that fade() reads. */
 function probe(near: HTMLElement, value: string): string {
   const sample = document.createElement("span");
   sample.style.color = value;

@@ -51,7 +51,7 @@ func shapeOf(s *store.Schema) shape {
 //
 // A process of an older release does not fill an index it does not know. So a release that adds an index
 // to a table in use is rolled out with the old processes stopped.
-func (db *DB) migrate(ctx context.Context, service string) error {
+func (db *DB) migrate(ctx context.Context, service string, version int) error {
 	url := db.opts.MigrateURL
 	if url == "" {
 		url = db.opts.URL
@@ -67,7 +67,7 @@ func (db *DB) migrate(ctx context.Context, service string) error {
 	defer conn.Close(context.WithoutCancel(ctx))
 	for attempt := 0; ; attempt++ {
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			m := migration{db: db, tx: tx, schema: quote(db.opts.Schema), service: service}
+			m := migration{db: db, tx: tx, schema: quote(db.opts.Schema), service: service, version: version}
 			return m.run(ctx)
 		})
 		var pg *pgconn.PgError
@@ -91,6 +91,7 @@ type migration struct {
 	tx      pgx.Tx
 	schema  string // quoted
 	service string
+	version int // of the server
 }
 
 func (m *migration) exec(ctx context.Context, stmts ...string) error {
@@ -136,6 +137,9 @@ func (m *migration) run(ctx context.Context) error {
 		if err := m.table(ctx, t); err != nil {
 			return fmt.Errorf("table %s: %w", t.schema.Name, err)
 		}
+	}
+	if err := m.views(ctx); err != nil {
+		return err
 	}
 	return m.grant(ctx)
 }

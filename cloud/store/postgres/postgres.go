@@ -6,7 +6,11 @@
 // its own. Someone with psql sees what they expect:
 //
 //	set hearth.tenant = 'acme';
-//	select ticket, due, doc->>'subject' from hearthline.tickets where home = 'h1' order by due;
+//	select * from hearthline.open_matters;
+//	select happened, doc->>'kind' from hearthline.entries where home = 'h1' order by happened desc;
+//
+// There is a view for each question that a support manager asks; \d+ hearthline.* lists them with their
+// questions, views.sql holds them. Whoever has psql may set any tenant: it is for those who may see all.
 //
 // # Isolation of tenants
 //
@@ -149,7 +153,7 @@ func (db *DB) prepare(ctx context.Context, cfg *pgx.ConnConfig) error {
 	if super || bypass {
 		return fmt.Errorf("%w: role %s is a superuser or may bypass row-level security, which is what keeps tenants apart", store.ErrInvalid, cfg.User)
 	}
-	if err := db.migrate(ctx, cfg.User); err != nil {
+	if err := db.migrate(ctx, cfg.User, version); err != nil {
 		return err
 	}
 	return db.verify(ctx)

@@ -77,7 +77,7 @@ func TestAManagerWithPsqlGetsAnswers(t *testing.T) {
 			}
 		}
 		for range 2 {
-			c := cloud.Contact{Home: "h1", Customer: "c1", Channel: "phone", From: "+886912345678", Text: "still broken", At: time.Now().UTC(), Promise: &cloud.Promise{Text: "we call back", Due: time.Now().Add(-time.Minute)}}
+			c := cloud.Contact{Home: "h1", Customer: "c1", Channel: "phone", From: "+886912345678", Text: "still broken", At: time.Now().Add(-time.Hour).UTC(), Promise: &cloud.Promise{Text: "we call back", Due: time.Now().Add(-time.Minute)}}
 			if _, _, err := desk.Receive(tx, c, staff, log.Append); err != nil {
 				return err
 			}

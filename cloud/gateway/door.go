@@ -108,11 +108,14 @@ func (g *Gateway) ack(tenant, device string, a protocol.Ack) {
 		g.log.Error("ack not sent", "error", err)
 		return
 	}
-	g.broker.Send(tenant, device, protocol.DownAck, b) // a device that is gone asks again when it is back
+	g.send(tenant, device, protocol.DownAck, b) // a device that is gone asks again when it is back
 }
 
 // unknown disconnects a device that was taken out of the registry while it was connected.
 func (g *Gateway) unknown(tenant, device string) {
+	if g.link != nil {
+		return // an external broker lets in whoever has a certificate; what it sends has no effect
+	}
 	if s, ok := g.broker.Session(tenant, device); ok {
 		s.Close()
 	}

@@ -28,7 +28,9 @@ import (
 	"github.com/hearthline/hearthline/cloud/gateway/ca"
 	"github.com/hearthline/hearthline/cloud/gateway/command"
 	"github.com/hearthline/hearthline/cloud/gateway/enrol"
+	"github.com/hearthline/hearthline/cloud/gateway/external"
 	"github.com/hearthline/hearthline/cloud/gateway/ingest"
+	"github.com/hearthline/hearthline/cloud/gateway/wake"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/protocol"
 )
@@ -62,7 +64,11 @@ type Options struct {
 	Presence  Presence
 	Tenants   func(context.Context) ([]string, error)
 
-	Listen   string   // MQTT over TLS; "" means ":8883"
+	// External reaches devices through a broker of its own instead of the embedded one. Its Handler and
+	// Logger are set here, its TLS when nil. Several instances then share Dir and the store.
+	External *external.Options
+
+	Listen   string   // MQTT over TLS; "" means ":8883". With External: the host:port that devices are told
 	EnrolAt  string   // HTTPS for enrolment and renewal; "" means ":8884"
 	Hosts    []string // names and addresses that devices reach this service by, for its certificate; nil means localhost
 	PlanKeys func(tenant string) [][]byte
@@ -84,7 +90,8 @@ type Gateway struct {
 	now      func() time.Time
 	ca       *ca.CA
 	server   tls.Certificate
-	broker   *broker.Broker
+	broker   *broker.Broker // nil with an external one
+	link     *external.Link // nil without
 	ingest   *ingest.Pipeline
 	commands *command.Sender
 	enrol    *enrol.Handler
@@ -94,6 +101,7 @@ type Gateway struct {
 	ctx      context.Context // of Run; for the goroutines of connections
 	came     chan place      // devices that have subscribed and may have commands waiting
 
+	local       wake.Local
 	mqtt, https net.Listener
 }
 
@@ -149,7 +157,7 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 	g.commands, err = command.New(command.Options{
 		DB: g.opts.DB, Key: key, Timeline: g.opts.Timeline, Clock: g.now,
 		Publish: func(_ context.Context, tenant, device string, signed []byte) bool {
-			return g.broker.Send(tenant, device, protocol.DownCommand, signed)
+			return g.send(tenant, device, protocol.DownCommand, signed)
 		},
 	})
 	if err != nil {
@@ -163,8 +171,16 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 		g.observed = make(chan ingest.Committed, 1024)
 		io.Observe = g.observe
 	}
+	if g.opts.External != nil {
+		// One goroutine brings the messages of all devices, so it waits for none of them alone; what the
+		// broker lets one instance have in flight is the bound.
+		io.MaxQueue, io.MaxDevice, io.Shards = 512<<20, 512<<20, 4
+	}
 	if g.ingest, err = ingest.New(io); err != nil {
 		return err
+	}
+	if g.opts.External != nil {
+		return g.buildLink(key)
 	}
 	g.broker, err = broker.New(broker.Options{
 		Handler: door{g}, Identify: identify, Logger: g.log,
@@ -184,6 +200,39 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 		port = p
 	}
 	return g.buildEnrol(key, net.JoinHostPort(host, port))
+}
+
+func (g *Gateway) buildLink(key ed25519.PrivateKey) error {
+	o := *g.opts.External
+	o.Handler, o.Logger = courier{g}, g.log
+	if o.TLS == nil {
+		cert, err := g.ca.ClientCertificate(external.User)
+		if err != nil {
+			return err
+		}
+		o.TLS = &tls.Config{RootCAs: g.ca.Pool(), Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	}
+	var err error
+	if g.link, err = external.New(o); err != nil {
+		return err
+	}
+	return g.buildEnrol(key, g.opts.Listen) // where the broker serves devices
+}
+
+// send hands a message to whichever broker there is.
+func (g *Gateway) send(tenant, device string, c protocol.Channel, payload []byte) bool {
+	if g.link != nil {
+		return g.link.Send(tenant, device, c, payload)
+	}
+	return g.broker.Send(tenant, device, c, payload)
+}
+
+// Waker wakes the live screens of every instance.
+func (g *Gateway) Waker() wake.Waker {
+	if g.link != nil {
+		return g.link
+	}
+	return &g.local
 }
 
 func (g *Gateway) buildEnrol(key ed25519.PrivateKey, address string) (err error) {
@@ -208,7 +257,7 @@ func (g *Gateway) MintToken(tx store.Tx, home, device string, life time.Duration
 // Publish sends a message that need not survive, such as a step of a remote session. It returns an error
 // of cloud.CodeUnavailable when the device is not connected.
 func (g *Gateway) Publish(_ context.Context, tenant, device string, c protocol.Channel, payload []byte) error {
-	if !g.broker.Send(tenant, device, c, payload) {
+	if !g.send(tenant, device, c, payload) {
 		return cloud.Errorf(cloud.CodeUnavailable, "the device is not connected")
 	}
 	return nil
@@ -216,23 +265,35 @@ func (g *Gateway) Publish(_ context.Context, tenant, device string, c protocol.C
 
 // Stats are the live counters of the door.
 type Stats struct {
-	Broker     *broker.Stats
+	Broker     *broker.Stats   // nil with an external broker
+	Link       *external.Stats // nil without
 	Ingest     *ingest.Stats
 	Unobserved int64 // commits of telemetry that Observe was too slow for
 }
 
 // Stats returns the live counters.
-func (g *Gateway) Stats() Stats { return Stats{g.broker.Stats(), g.ingest.Stats(), g.missed.n.Load()} }
+func (g *Gateway) Stats() Stats {
+	s := Stats{Ingest: g.ingest.Stats(), Unobserved: g.missed.n.Load()}
+	if g.link != nil {
+		s.Link = g.link.Stats()
+	} else {
+		s.Broker = g.broker.Stats()
+	}
+	return s
+}
 
-// Bind opens both ports, so that Addr and EnrolAddr are known and a busy one is an error before anything
+// Bind opens the ports, so that Addr and EnrolAddr are known and a busy one is an error before anything
 // runs. Run binds when Bind was not called.
 func (g *Gateway) Bind() (err error) {
-	if g.mqtt, err = net.Listen("tcp", g.opts.Listen); err != nil {
-		return fmt.Errorf("listen for devices (MQTT): %w", err)
-	}
 	if g.https, err = net.Listen("tcp", g.opts.EnrolAt); err != nil {
-		g.mqtt.Close()
 		return fmt.Errorf("listen for enrolment (HTTPS): %w", err)
+	}
+	if g.link != nil {
+		return nil
+	}
+	if g.mqtt, err = net.Listen("tcp", g.opts.Listen); err != nil {
+		g.https.Close()
+		return fmt.Errorf("listen for devices (MQTT): %w", err)
 	}
 	// With port 0 only now is it known where devices are to be sent.
 	port := strconv.Itoa(g.mqtt.Addr().(*net.TCPAddr).Port)
@@ -240,7 +301,7 @@ func (g *Gateway) Bind() (err error) {
 	return nil
 }
 
-// Addr is where devices speak MQTT. Call it after Bind.
+// Addr is where devices speak MQTT to the embedded broker. Call it after Bind.
 func (g *Gateway) Addr() net.Addr { return g.mqtt.Addr() }
 
 // EnrolAddr is where devices enrol. Call it after Bind.
@@ -253,7 +314,7 @@ const settle = 2 * time.Minute
 // Run serves devices until ctx ends and waits for everything it started. It returns nil, or the error of
 // a listener.
 func (g *Gateway) Run(ctx context.Context) error {
-	if g.mqtt == nil {
+	if g.https == nil {
 		if err := g.Bind(); err != nil {
 			return err
 		}
@@ -271,7 +332,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start(func() error { return g.broker.Serve(ctx, g.mqtt) })
+	if g.link != nil {
+		start(func() error { return g.link.Run(ctx) })
+	} else {
+		start(func() error { return g.broker.Serve(ctx, g.mqtt) })
+	}
 	start(func() error { return g.ingest.Run(ctx) })
 	start(func() error { return g.serveEnrol(ctx) })
 	start(func() error { g.presence.run(ctx); return nil })
@@ -315,6 +380,9 @@ func (g *Gateway) reconcile(ctx context.Context) {
 		return
 	}
 	g.presence.reconcile(ctx, tenants, func(p place) bool {
+		if g.link != nil {
+			return g.link.Online(p.tenant, p.device)
+		}
 		_, ok := g.broker.Session(p.tenant, p.device)
 		return ok
 	}, g.now())

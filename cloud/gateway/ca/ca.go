@@ -227,18 +227,9 @@ func ParseRequest(csrPEM string) (*x509.CertificateRequest, error) {
 
 // ServerCertificate makes a fresh certificate for this service under the names and addresses given.
 func (c *CA) ServerCertificate(hosts ...string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	now := c.now()
 	template := &x509.Certificate{
-		SerialNumber: serial(),
-		Subject:      pkix.Name{CommonName: "Hearthline"},
-		NotBefore:    now.Add(-backdate),
-		NotAfter:     now.Add(lifeServer),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Subject:     pkix.Name{CommonName: "Hearthline"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
@@ -247,6 +238,28 @@ func (c *CA) ServerCertificate(hosts ...string) (tls.Certificate, error) {
 			template.DNSNames = append(template.DNSNames, h)
 		}
 	}
+	return c.own(template)
+}
+
+// ClientCertificate makes a certificate under which this service shows itself to an external broker. A name
+// with a slash is refused: those are devices.
+func (c *CA) ClientCertificate(name string) (tls.Certificate, error) {
+	if err := protocol.CheckID("name", name); err != nil {
+		return tls.Certificate{}, err
+	}
+	return c.own(&x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+}
+
+// own signs a template for a fresh key of this service.
+func (c *CA) own(template *x509.Certificate) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	now := c.now()
+	template.SerialNumber = serial()
+	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(lifeServer)
+	template.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, template, c.cert, key.Public(), c.key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("sign certificate of this service: %w", err)

@@ -25,9 +25,10 @@ type span struct {
 	To   uint64 `json:"to"`
 }
 
-// maxAhead bounds how scattered the committed sequences may be. A shared subscription on a few instances
-// leaves a handful of holes; a device that sends every other record gets no further.
-const maxAhead = 64
+// maxAhead bounds how scattered the committed sequences may be. Two instances that are dealt a device's
+// messages in turn leave a hole at every other one: half of the 256 that an agent has under way. What is
+// more scattered than this is not a working agent's, and is left for it to send again.
+const maxAhead = 1024
 
 // windows has a row for each start of an outbox: they stay, so that a record that a device resends after
 // a year of silence is still known.

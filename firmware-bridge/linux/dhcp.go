@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
 
 	"github.com/hearthline/hearthline/firmware-bridge/linux/rtnl"
-	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,30 +36,27 @@ func RequestLease(ctx context.Context, iface string, current netip.Addr) (Lease,
 		return Lease{}, err
 	}
 	defer c.conn.Close()
-	var msg *dhcpv4.DHCPv4
+	var msg dhcpMessage
 	var first time.Duration
 	if current.Is4() {
 		keep, cancel := context.WithTimeout(ctx, 4*time.Second)
-		msg, first, err = c.exchange(keep, "keep "+current.String(), dhcpv4.MessageTypeRequest,
-			dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(current.AsSlice())))
+		msg, first, err = c.exchange(keep, dhcpMessage{kind: dhcpRequest, requested: current})
 		cancel()
 		if err != nil && ctx.Err() != nil {
 			return Lease{}, err
 		}
 	}
-	if msg == nil || msg.MessageType() != dhcpv4.MessageTypeAck {
-		var offer *dhcpv4.DHCPv4
-		if offer, first, err = c.exchange(ctx, "discover", dhcpv4.MessageTypeDiscover); err != nil {
+	if msg.kind != dhcpAck {
+		var offer dhcpMessage
+		if offer, first, err = c.exchange(ctx, dhcpMessage{kind: dhcpDiscover}); err != nil {
 			return Lease{}, err
 		}
-		msg, _, err = c.exchange(ctx, "request "+offer.YourIPAddr.String(), dhcpv4.MessageTypeRequest,
-			dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr)),
-			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(offer.ServerIdentifier())))
+		msg, _, err = c.exchange(ctx, dhcpMessage{kind: dhcpRequest, requested: offer.yours, server: offer.server})
 		if err != nil {
 			return Lease{}, err
 		}
-		if msg.MessageType() != dhcpv4.MessageTypeAck {
-			return Lease{}, fmt.Errorf("dhcp on %s: server %s refused %s", iface, offer.ServerIdentifier(), offer.YourIPAddr)
+		if msg.kind != dhcpAck {
+			return Lease{}, fmt.Errorf("dhcp on %s: server %s refused %s", iface, offer.server, offer.yours)
 		}
 	}
 	l := leaseOf(msg)
@@ -77,7 +74,7 @@ func DiscoverLease(ctx context.Context, iface string) (Lease, error) {
 		return Lease{}, err
 	}
 	defer c.conn.Close()
-	offer, took, err := c.exchange(ctx, "discover", dhcpv4.MessageTypeDiscover)
+	offer, took, err := c.exchange(ctx, dhcpMessage{kind: dhcpDiscover})
 	if err != nil {
 		return Lease{}, err
 	}
@@ -86,25 +83,18 @@ func DiscoverLease(ctx context.Context, iface string) (Lease, error) {
 	return l, nil
 }
 
-func leaseOf(m *dhcpv4.DHCPv4) Lease {
-	l := Lease{Duration: m.IPAddressLeaseTime(time.Hour)}
-	mask := m.SubnetMask()
-	if mask == nil {
-		mask = m.YourIPAddr.DefaultMask()
+func leaseOf(m dhcpMessage) Lease {
+	l := Lease{Gateway: m.router, Resolvers: m.resolvers, Server: m.server, Duration: m.lease}
+	if l.Duration <= 0 {
+		l.Duration = time.Hour
 	}
-	if ip, ok := netip.AddrFromSlice(m.YourIPAddr.To4()); ok && !ip.IsUnspecified() {
-		bits, _ := mask.Size()
-		l.Addr = netip.PrefixFrom(ip, bits)
+	bits := m.mask
+	if bits == 0 {
+		bits = 24
 	}
-	if r := m.Router(); len(r) > 0 {
-		l.Gateway, _ = netip.AddrFromSlice(r[0].To4())
+	if m.yours.IsValid() {
+		l.Addr = netip.PrefixFrom(m.yours, bits)
 	}
-	for _, d := range m.DNS() {
-		if ip, ok := netip.AddrFromSlice(d.To4()); ok {
-			l.Resolvers = append(l.Resolvers, ip)
-		}
-	}
-	l.Server, _ = netip.AddrFromSlice(m.ServerIdentifier().To4())
 	return l
 }
 
@@ -142,13 +132,10 @@ func dialDHCP(name string) (*dhcpClient, error) {
 
 // exchange sends a message until the server answers it: after 1 s, 2 s, 4 s again, until ctx is done.
 // Without a deadline in ctx it gives up after 10 s. A refusal (NAK) is an answer.
-func (c *dhcpClient) exchange(ctx context.Context, what string, kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, time.Duration, error) {
-	mods = append(mods, dhcpv4.WithMessageType(kind), dhcpv4.WithBroadcast(true), dhcpv4.WithHwAddr(c.iface.HardwareAddr),
-		dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer))
-	msg, err := dhcpv4.New(mods...)
-	if err != nil {
-		return nil, 0, fmt.Errorf("dhcp on %s: %w", c.iface.Name, err)
-	}
+func (c *dhcpClient) exchange(ctx context.Context, msg dhcpMessage) (dhcpMessage, time.Duration, error) {
+	msg.xid, msg.hardware = rand.Uint32(), [6]byte(c.iface.HardwareAddr)
+	out := msg.encode()
+	what := map[byte]string{dhcpDiscover: "discover", dhcpRequest: "request " + msg.requested.String()}[msg.kind]
 	end, ok := ctx.Deadline()
 	if !ok {
 		end = time.Now().Add(10 * time.Second)
@@ -158,8 +145,8 @@ func (c *dhcpClient) exchange(ctx context.Context, what string, kind dhcpv4.Mess
 	buf := make([]byte, 1500)
 	for wait := time.Second; ; wait *= 2 {
 		sent := time.Now()
-		if _, err := c.conn.WriteTo(msg.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 67}); err != nil {
-			return nil, 0, fmt.Errorf("dhcp on %s: %s: %w", c.iface.Name, what, err)
+		if _, err := c.conn.WriteTo(out, &net.UDPAddr{IP: net.IPv4bcast, Port: 67}); err != nil {
+			return dhcpMessage{}, 0, fmt.Errorf("dhcp on %s: %s: %w", c.iface.Name, what, err)
 		}
 		until := sent.Add(wait)
 		if until.After(end) {
@@ -171,13 +158,13 @@ func (c *dhcpClient) exchange(ctx context.Context, what string, kind dhcpv4.Mess
 			if err != nil {
 				break
 			}
-			m, err := dhcpv4.FromBytes(buf[:n])
-			if err == nil && m.TransactionID == msg.TransactionID && m.OpCode == dhcpv4.OpcodeBootReply {
+			m, ok := decodeDHCP(buf[:n])
+			if ok && m.xid == msg.xid && m.hardware == msg.hardware {
 				return m, time.Since(sent), nil
 			}
 		}
 		if ctx.Err() != nil || !time.Now().Before(end) {
-			return nil, 0, fmt.Errorf("dhcp on %s: %s: %w", c.iface.Name, what, ErrNoServer)
+			return dhcpMessage{}, 0, fmt.Errorf("dhcp on %s: %s: %w", c.iface.Name, what, ErrNoServer)
 		}
 	}
 }

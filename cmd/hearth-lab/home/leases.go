@@ -10,6 +10,8 @@ import (
 
 	"github.com/hearthline/hearthline/firmware-bridge/linux"
 	"github.com/hearthline/hearthline/firmware-bridge/linux/rtnl"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 )
 
 // leasedMark appears when the hub has its first leases.
@@ -17,7 +19,7 @@ const leasedMark = "/run/hub-leased"
 
 // keepLeases is the hub's own DHCP client, the one a hub's operating system brings along: it takes a
 // lease on every interface, the first being preferred, and renews each at half of its life.
-// The agent is another program and talks to the kernel, not to this one.
+// The agent is another program with a DHCP client of its own; they meet only in the kernel.
 func keepLeases(ctx context.Context, interfaces []string) error {
 	nl, err := rtnl.Open()
 	if err != nil {
@@ -25,10 +27,11 @@ func keepLeases(ctx context.Context, interfaces []string) error {
 	}
 	defer nl.Close()
 	type uplink struct {
-		name   string
-		metric uint32
-		lease  linux.Lease
-		due    time.Time
+		name    string
+		metric  uint32
+		lease   linux.Lease
+		granted *nclient4.Lease
+		due     time.Time
 	}
 	ups := make([]*uplink, len(interfaces))
 	for i, name := range interfaces {
@@ -47,13 +50,7 @@ func keepLeases(ctx context.Context, interfaces []string) error {
 			return nil
 		case <-time.After(time.Until(next.due)):
 		}
-		var current netip.Addr
-		if next.lease.Addr.IsValid() {
-			current = next.lease.Addr.Addr()
-		}
-		try, cancel := context.WithTimeout(ctx, 5*time.Second)
-		lease, err := linux.RequestLease(try, next.name, current)
-		cancel()
+		lease, err := take(ctx, next.name, &next.granted)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			next.due = time.Now().Add(5 * time.Second)
@@ -83,6 +80,47 @@ func keepLeases(ctx context.Context, interfaces []string) error {
 			}
 		}
 	}
+}
+
+// take renews the lease that was granted, or asks for a new one when there is none or it is refused.
+func take(ctx context.Context, iface string, granted **nclient4.Lease) (linux.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := nclient4.New(iface, nclient4.WithTimeout(time.Second))
+	if err != nil {
+		return linux.Lease{}, fmt.Errorf("dhcp on %s: %w", iface, err)
+	}
+	defer c.Close()
+	l := *granted
+	if l != nil {
+		l, err = c.Renew(ctx, l)
+	}
+	if l == nil || err != nil {
+		l, err = c.Request(ctx)
+	}
+	if err != nil {
+		return linux.Lease{}, fmt.Errorf("dhcp on %s: %w", iface, err)
+	}
+	*granted = l
+	return leaseOf(l.ACK)
+}
+
+func leaseOf(ack *dhcpv4.DHCPv4) (linux.Lease, error) {
+	ip, ok := netip.AddrFromSlice(ack.YourIPAddr.To4())
+	bits, _ := ack.SubnetMask().Size()
+	if !ok || bits == 0 {
+		return linux.Lease{}, fmt.Errorf("dhcp: the server granted %s with mask %s", ack.YourIPAddr, ack.SubnetMask())
+	}
+	l := linux.Lease{Addr: netip.PrefixFrom(ip, bits), Duration: ack.IPAddressLeaseTime(time.Hour)}
+	if r := ack.Router(); len(r) > 0 {
+		l.Gateway, _ = netip.AddrFromSlice(r[0].To4())
+	}
+	for _, d := range ack.DNS() {
+		if ip, ok := netip.AddrFromSlice(d.To4()); ok {
+			l.Resolvers = append(l.Resolvers, ip)
+		}
+	}
+	return l, nil
 }
 
 // metricOf is the metric of the default route that the interface has, or the usual one: a fail-over

@@ -338,7 +338,7 @@ func TestADiagnosisIsRecordedAlsoWhenItBreaksOff(t *testing.T) {
 	}
 }
 
-func TestASymptomCitesTheSamplesThatShowedItAndEnds(t *testing.T) {
+func TestASymptomCitesTheSamplesThatShowedIt(t *testing.T) {
 	h := newHome(t)
 	h.cloud.Await("some telemetry", func(c *agenttest.Cloud) bool { n, _ := c.Records(protocol.LaneTelemetry); return n > 5 })
 	before := time.Now().UnixMilli()
@@ -350,8 +350,6 @@ func TestASymptomCitesTheSamplesThatShowedItAndEnds(t *testing.T) {
 	if seen.Args["value"] != "800.0" || seen.Args["normal"] != "12.0" {
 		t.Errorf("args %v", seen.Args)
 	}
-	h.hub.set("192.0.2.1", 12)
-	onlyBecause(t, h.cloud.AwaitEvent(protocol.EventSymptomOver, 1), seen.ID)
 }
 
 func TestASessionRunsInItsOwnProcessAndItsActsAreRecorded(t *testing.T) {

@@ -85,8 +85,8 @@ func (s *Sampler) predict(ctx context.Context, sample *protocol.Sample) (rose bo
 	e.Kind = protocol.EventRisk
 	e.Because = s.causes()
 	for _, reason := range r.Reasons[:r.N] {
-		metric, normal := s.column(reason.Signal)
-		out := protocol.Reason{Feature: reason.Signal, Value: finite(reason.Value), Normal: normal, Share: reason.Share}
+		metric := s.column(reason.Signal)
+		out := protocol.Reason{Feature: reason.Signal, Value: finite(reason.Value), Normal: finite(reason.Usual), Share: reason.Share}
 		if metric >= 0 {
 			m := &s.schema.Metrics[metric]
 			out.Instance = m.Instance
@@ -99,14 +99,14 @@ func (s *Sampler) predict(ctx context.Context, sample *protocol.Sample) (rose bo
 	return true
 }
 
-// column finds the metric behind a model's signal that stands out most, with its usual value: the one with
-// an open symptom if there is one, else the first.
-func (s *Sampler) column(signal string) (metric int, usual float64) {
-	metric = -1
+// column finds the metric behind a model's signal that stands out most: the one with an open symptom if there
+// is one, else the first. It returns -1 when there is none.
+func (s *Sampler) column(signal string) int {
+	metric := -1
 	model := s.hub.observer.Model()
 	at := model.Input.Index(signal)
 	if at < 0 {
-		return -1, 0
+		return -1
 	}
 	for i := range s.watched {
 		m := &s.schema.Metrics[i]
@@ -114,10 +114,10 @@ func (s *Sampler) column(signal string) (metric int, usual float64) {
 			continue
 		}
 		if metric < 0 || s.watched[i].open != "" && s.watched[metric].open == "" {
-			metric, usual = i, s.watched[i].usual
+			metric = i
 		}
 	}
-	return metric, usual
+	return metric
 }
 
 func feeds(signal *risk.Signal, metric string) bool {

@@ -189,7 +189,7 @@ func (s *Sampler) once(ctx context.Context, pace time.Duration) {
 		limit = s.opts.Hot
 	}
 	age := time.Duration(sample.Mono-s.first)*time.Millisecond + pace // as it would be after the next sample
-	if rose || age > limit || (s.sealer.Rows()+1)*len(s.schema.Metrics) > maxBlockValues {
+	if rose || age >= limit || (s.sealer.Rows()+1)*len(s.schema.Metrics) > maxBlockValues {
 		s.seal()
 	}
 }

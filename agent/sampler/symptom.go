@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/hearthline/hearthline/protocol"
 )
@@ -12,10 +13,11 @@ import (
 // this device usually shows.
 type Rule struct {
 	Metric string
-	Min    float64 // below it is abnormal; NaN does not bound
-	Max    float64 // above it is abnormal; NaN does not bound. With a Factor: only values above Max are compared
-	Factor float64 // abnormal above Factor times the usual value as well as above Max; 0: Max alone decides
-	Active string  // a metric that must not be 0 at the same instance, where there is one: an idle resolver is nobody's symptom
+	Min    float64       // below it is abnormal; NaN does not bound
+	Max    float64       // above it is abnormal; NaN does not bound. With a Factor: only values above Max are compared
+	Factor float64       // abnormal above Factor times the usual value as well as above Max; 0: Max alone decides
+	Lasts  time.Duration // it must be abnormal for so long, in every sample; 0: in two samples
+	Active string        // a metric that must not be 0 at the same instance, where there is one: an idle resolver is nobody's symptom
 }
 
 // DefaultRules are the ranges of the linux driver's metrics (see its package for their meaning).
@@ -33,17 +35,20 @@ func DefaultRules() []Rule {
 		{Metric: "dns.failure_ratio", Min: no, Max: 0.2, Active: "dns.active"},
 		{Metric: "iface.carrier", Min: 1, Max: no, Active: "route.default"},
 		{Metric: "wifi.rssi_dbm", Min: -82, Max: no},
-		{Metric: "cpu.busy_ratio", Min: no, Max: 0.97},
-		{Metric: "mem.available_bytes", Min: 8 << 20, Max: no},
-		{Metric: "disk.free_bytes", Min: 4 << 20, Max: no},
-		{Metric: "temp_celsius", Min: no, Max: 90},
+		{Metric: "cpu.busy_ratio", Min: no, Max: 0.97, Lasts: 5 * time.Minute},
+		{Metric: "mem.available_bytes", Min: 8 << 20, Max: no, Lasts: 5 * time.Minute},
+		{Metric: "disk.free_bytes", Min: 4 << 20, Max: no, Lasts: 5 * time.Minute},
+		{Metric: "temp_celsius", Min: no, Max: 90, Lasts: 5 * time.Minute},
 	}
 }
 
+// A symptom begins quickly and ends slowly: under packet loss a signal is normal every few samples, and a
+// person wants to read of one trouble, not of twenty.
 const (
-	seenAfter    = 2  // abnormal samples in a row make a symptom: one may be an accident
-	clearedAfter = 5  // normal ones end it
-	learnFrom    = 10 // samples before a usual value is trusted; until then Max alone decides
+	seenAfter    = 2                // abnormal samples in a row make a symptom: one may be an accident
+	clearedAfter = 10               // normal samples in a row end it
+	clearedFor   = 20 * time.Second // and so long since the last abnormal one
+	learnFrom    = 10               // samples before a usual value is trusted; until then Max alone decides
 )
 
 // watch follows one column under one rule.
@@ -53,9 +58,11 @@ type watch struct {
 
 	usual   float64 // slow mean of normal values
 	learned int
-	bad     int // abnormal samples in a row
-	good    int // normal samples in a row while open
-	first   int64
+	bad     int   // abnormal samples in a row
+	good    int   // normal samples in a row while open
+	first   int64 // wall time of the first abnormal sample
+	began   int64 // the same on the monotonic clock
+	last    int64 // of the last abnormal sample, monotonic
 	worst   float64
 	open    protocol.EntryID // the symptom.seen event, while it lasts
 }
@@ -115,14 +122,14 @@ func (s *Sampler) watch(ctx context.Context, sample *protocol.Sample) (began boo
 		idle := w.active >= 0 && sample.Values[w.active] == 0
 		if !idle && w.abnormal(v) {
 			if w.bad == 0 {
-				w.first, w.worst = sample.Wall, v
+				w.first, w.began, w.worst = sample.Wall, sample.Mono, v
 			}
 			w.bad++
-			w.good = 0
+			w.good, w.last = 0, sample.Mono
 			if math.Abs(v-w.usual) > math.Abs(w.worst-w.usual) {
 				w.worst = v
 			}
-			if w.open == "" && w.bad >= seenAfter {
+			if w.open == "" && w.bad >= seenAfter && sample.Mono-w.began >= w.rule.Lasts.Milliseconds() {
 				w.open = s.event(ctx, s.symptom(protocol.EventSymptom, i, sample))
 				began = began || w.open != ""
 			}
@@ -134,7 +141,7 @@ func (s *Sampler) watch(ctx context.Context, sample *protocol.Sample) (began boo
 			w.bad = 0
 			continue
 		}
-		if w.good >= clearedAfter {
+		if w.good >= clearedAfter && sample.Mono-w.last >= clearedFor.Milliseconds() {
 			e := s.symptom(protocol.EventSymptomOver, i, sample)
 			e.Because = []protocol.EntryID{w.open}
 			if s.event(ctx, e) != "" {

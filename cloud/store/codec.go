@@ -53,8 +53,17 @@ func newCBOR() Codec {
 	return cborCodec{enc, dec}
 }
 
-func (c cborCodec) Marshal(v any) ([]byte, error)   { return c.enc.Marshal(v) }
-func (c cborCodec) Unmarshal(b []byte, v any) error { return c.dec.Unmarshal(b, v) }
+func (c cborCodec) Marshal(v any) ([]byte, error) { return c.enc.Marshal(v) }
+
+func (c cborCodec) Unmarshal(b []byte, v any) error {
+	if err := decodeFast(b, v, c.dec); err == nil {
+		return nil
+	}
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && !p.IsNil() {
+		p.Elem().SetZero() // of what the fast decoder has begun
+	}
+	return c.dec.Unmarshal(b, v)
+}
 
 // checkDocType refuses types that would come back different from different engines: a value in an
 // interface loses its type in one way through CBOR and in another through JSON.

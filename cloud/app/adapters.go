@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -15,6 +16,7 @@ import (
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/desk"
 	"github.com/hearthline/hearthline/cloud/fleet"
+	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/cloud/outbreak"
 	"github.com/hearthline/hearthline/cloud/store"
@@ -86,6 +88,52 @@ func (roster) Heard(tx store.Tx, home, device string, now time.Time) (time.Time,
 		return now, err
 	}
 	return s.Since, err
+}
+
+func (roster) Home(tx store.Tx, id string) (cloud.Home, error) { return fleet.Home(tx, id) }
+
+// incidents is health as outbreak sees it.
+type incidents struct{ *App }
+
+func (i incidents) During(ctx context.Context, tenant string, from, to time.Time) (out []outbreak.Incident, err error) {
+	list, err := i.health.During(ctx, tenant, from, to)
+	for _, in := range list {
+		x := outbreak.Incident{From: in.From, To: i.now(), Region: in.Region, ISP: in.ISP}
+		if in.To != nil {
+			x.To = *in.To
+		}
+		out = append(out, x)
+	}
+	return out, err
+}
+
+// scores is health as the API serves it.
+type scores struct{ *App }
+
+func (s scores) DeviceHealth(tx store.Tx, lang string, home cloud.Home, device string) (*httpapi.Health, error) {
+	h, ok, err := s.health.Device(tx, home, device, s.now())
+	return healthView(lang, h, ok), err
+}
+
+func (s scores) HomeHealth(tx store.Tx, lang string, home cloud.Home) (*httpapi.Health, error) {
+	h, ok, err := s.health.Home(tx, home, s.now())
+	return healthView(lang, h, ok), err
+}
+
+func healthView(lang string, h health.Health, ok bool) *httpapi.Health {
+	if !ok {
+		return nil
+	}
+	v := &httpapi.Health{Score: h.Score, Blame: h.Blame, Reasons: []httpapi.HealthReason{}}
+	if h.Blame != "" {
+		v.BlameText = health.BlameText(lang, h.Blame)
+	}
+	for _, r := range h.Reasons {
+		v.Reasons = append(v.Reasons, httpapi.HealthReason{
+			Text: health.Text(lang, r), Feature: cmp.Or(r.Feature, r.Key), Instance: r.Instance, Value: r.Value, Normal: r.Normal, Share: r.Share,
+		})
+	}
+	return v
 }
 
 // ticketBook is the desk as outbreak sees it.

@@ -25,6 +25,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/fleet"
 	"github.com/hearthline/hearthline/cloud/gateway"
 	"github.com/hearthline/hearthline/cloud/gateway/wake"
+	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/cloud/outbreak"
 	"github.com/hearthline/hearthline/cloud/remedy"
@@ -82,6 +83,7 @@ type App struct {
 	remedy   *remedy.Remedy
 	sessions *session.Keeper
 	outbreak *outbreak.Outbreak
+	health   *health.Watch
 	gateway  *gateway.Gateway
 	relay    *assist.Relay
 	turn     *assist.TURN
@@ -118,7 +120,7 @@ func New(ctx context.Context, opts Options) (_ *App, err error) {
 		return nil, err
 	}
 	for _, t := range opts.Tenants {
-		if err := a.outbreak.Arm(ctx, t.ID); err != nil {
+		if err := errors.Join(a.outbreak.Arm(ctx, t.ID), a.health.Arm(ctx, t.ID)); err != nil {
 			return nil, err
 		}
 	}
@@ -169,15 +171,26 @@ func (a *App) build() (err error) {
 			return desk.Opening(home, device, desk.TitleFor(code), segment, actor)
 		},
 		OpenTicket: desk.OfDevice,
+		Judge: func(tx store.Tx, home, device string, at time.Time) (remedy.Judgement, error) {
+			h, err := fleet.Home(tx, home)
+			if err != nil {
+				return remedy.Judgement{}, err
+			}
+			j, err := a.health.Judge(tx, h, device, at, a.now())
+			return remedy.Judgement(j), err
+		},
 		ICEServers: func(session string, life time.Duration) ([]protocol.ICEServer, error) {
 			_, device, err := a.iceServers(session, life)
 			return device, err
 		},
 	})
 	a.sessions = session.New(session.Options{Commander: a.remedy, DiagnosisUnasked: a.opts.DiagnosisUnasked, Now: a.now})
+	if a.health, err = health.New(health.Options{DB: a.db, Fleet: roster{}, Now: a.now, Log: a.log}); err != nil {
+		return err
+	}
 	o := a.opts.Outbreak
 	a.outbreak, err = outbreak.New(outbreak.Options{
-		DB: a.db, Fleet: roster{}, Tickets: ticketBook{}, Now: a.now, Log: a.log,
+		DB: a.db, Fleet: roster{}, Tickets: ticketBook{}, Incidents: incidents{a}, Now: a.now, Log: a.log,
 		Append: func(tx store.Tx, e cloud.Entry) error { return a.timeline.Append(tx, e) },
 		Step:   o.Step, Every: o.Every, Apart: o.Apart, Learn: o.Learn,
 	})
@@ -201,7 +214,8 @@ func (a *App) build() (err error) {
 	if err != nil {
 		return err
 	}
-	a.effects, err = effects.New(effects.Options{Jobs: a.db, Owner: cloud.NewID(), Handlers: a.jobs(), Logger: a.log})
+	a.db.handled = a.jobs()
+	a.effects, err = effects.New(effects.Options{Jobs: a.db, Owner: cloud.NewID(), Handlers: a.db.handled, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -221,7 +235,7 @@ func (a *App) buildHTTP() error {
 		Services: httpapi.Services{
 			DB: a.db, Log: a.timeline, Inbox: inbox, Remedy: a.remedy, Sessions: a.sessions,
 			Tenant: a.opts.Tenants[0].ID, Region: a.opts.Region,
-			Live: a.live, Telemetry: charts{a.db}, Problems: problems{a.db}, Signals: signals{a}, Enrolment: enrolment{a},
+			Live: a.live, Telemetry: charts{a.db}, Health: scores{a}, Problems: problems{a.db}, Signals: signals{a}, Enrolment: enrolment{a},
 		},
 		Version: a.opts.Version, Secure: a.opts.Secure || a.opts.Certificate != "", Logger: a.log, Now: a.now,
 	})

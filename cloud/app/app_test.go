@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,7 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
+	t.Parallel()
 	w := &world{t: t}
 	dir := t.TempDir()
 	db, err := bolt.Open(bolt.Options{Path: filepath.Join(dir, "db"), MapBytes: 64 << 20}, Tables()...)
@@ -52,7 +54,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	signStandardPlans(t, filepath.Join(dir, "plans"), key)
 	opts := Options{
 		DB: db, Data: dir, Tenants: []cloud.Tenant{{ID: tenant}}, Region: "TW",
-		HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Enrol: "127.0.0.1:0", PlanKeys: []ed25519.PublicKey{pub},
+		HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Enrol: "127.0.0.1:0", PlanKeys: []ed25519.PublicKey{pub}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		FirstPassword: func(_, _, password string) error { w.password = password; return nil },
 	}
 	for _, c := range change {
@@ -168,6 +170,44 @@ func (w *world) last(kind cloud.Kind) cloud.Entry {
 	}
 	w.t.Fatalf("the timeline has no %s:\n%s", kind, w.story())
 	return cloud.Entry{}
+}
+
+// until waits until the timeline has n entries of a kind, and returns the newest.
+func (w *world) until(kind cloud.Kind, n int) cloud.Entry {
+	w.t.Helper()
+	woken, stop := w.live.Subscribe(tenant, home)
+	defer stop()
+	late := time.After(15 * time.Second)
+	for w.count(kind) < n {
+		select {
+		case <-woken:
+		case <-late:
+			w.t.Fatalf("the timeline never had %d of %s:\n%s", n, kind, w.story())
+		}
+	}
+	return w.last(kind)
+}
+
+// untilNoTimer waits until a queue has nothing to do any more.
+func (w *world) untilNoTimer(queue string) {
+	w.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(15 * time.Second)
+	for {
+		jobs, err := w.db.Waiting(w.t.Context(), queue, 1)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(jobs) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			w.t.Fatalf("queue %s never came to an end", queue)
+		}
+	}
 }
 
 func (w *world) count(kind cloud.Kind) (n int) {

@@ -12,6 +12,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/fleet"
 	"github.com/hearthline/hearthline/cloud/gateway"
 	"github.com/hearthline/hearthline/cloud/gateway/command"
+	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/identity"
 	"github.com/hearthline/hearthline/cloud/notify"
 	"github.com/hearthline/hearthline/cloud/outbreak"
@@ -26,7 +27,7 @@ import (
 // tablesOf lists whatever keeps something.
 var tablesOf = []func() []store.Declared{
 	timeline.Tables, identity.Tables, fleet.Tables, desk.Tables, session.Tables, notify.Tables, access.Tables,
-	remedy.Tables, gateway.Tables, telemetry.Tables, outbreak.Tables,
+	remedy.Tables, gateway.Tables, telemetry.Tables, outbreak.Tables, health.Tables,
 }
 
 // jobs is the one table of who does what outside of a transaction, by queue.
@@ -37,12 +38,14 @@ func (a *App) jobs() map[string]effects.Handler {
 		telemetry.QueueHour:   keep.RollUp,
 		telemetry.QueueForget: keep.Forget,
 		remedy.QueueOverdue:   a.timer(a.remedy.Overdue),
+		remedy.QueueLook:      a.timer(a.remedy.Look),
 		session.QueueTimeout:  a.timer(a.sessions.Timeout),
 		fleet.QueueAway: a.timer(func(tx store.Tx, payload []byte, log func(store.Tx, cloud.Entry) error) error {
 			return fleet.Presence{Log: log}.StillAway(tx, payload)
 		}),
 		session.QueueEnd:   a.endSession,
 		outbreak.QueueScan: a.outbreak.Handle,
+		health.QueueSweep:  a.health.Handle,
 	}
 }
 

@@ -70,5 +70,6 @@ func (a *App) reactions() []timeline.Rule {
 		{On: cloud.KindProblemLinked, Name: "tell the customer of the problem", Do: notify.Tell},
 		{On: cloud.KindProblemClosed, Name: "tell the customer that it is over", Do: notify.Tell},
 	}
+	rules = append(rules, a.health.Rules()...)  // scores follow from what is held against a device
 	return append(rules, a.outbreak.Rules()...) // faults and complaints are counted
 }

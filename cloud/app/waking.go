@@ -2,15 +2,19 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
+	"github.com/hearthline/hearthline/cloud/effects"
 	"github.com/hearthline/hearthline/cloud/store"
 )
 
 // wakingDB is a store that says, after each commit, which homes were touched (timeline.Touch) and which
-// queues have something to do. Both are hints: whoever misses one looks by himself, a little later.
+// queues have something to do. Both are hints: whoever misses one looks by himself, a little later. A job
+// that nobody would ever do fails its transaction.
 type wakingDB struct {
 	store.DB
+	handled  map[string]effects.Handler // by queue; nil until it is known
 	wake     func(tenant, home string)
 	enqueued func(queue string)
 }
@@ -18,7 +22,7 @@ type wakingDB struct {
 func (db *wakingDB) Update(ctx context.Context, tenant string, fn func(tx store.Tx) error) error {
 	var last *watched
 	err := db.DB.Update(ctx, tenant, func(tx store.Tx) error {
-		last = &watched{Tx: tx} // afresh on each run
+		last = &watched{Tx: tx, db: db} // afresh on each run
 		return fn(last)
 	})
 	if err == nil {
@@ -32,7 +36,7 @@ func (db *wakingDB) Batch(ctx context.Context, work []store.Work) []error {
 	watching := make([]store.Work, len(work))
 	for i, w := range work {
 		watching[i] = store.Work{Tenant: w.Tenant, Do: func(tx store.Tx) error {
-			last[i] = &watched{Tx: tx}
+			last[i] = &watched{Tx: tx, db: db}
 			return w.Do(last[i])
 		}}
 	}
@@ -60,6 +64,7 @@ func (db *wakingDB) tell(tenant string, w *watched) {
 // watched is a transaction that notes what it touches.
 type watched struct {
 	store.Tx
+	db            *wakingDB
 	homes, queues []string
 }
 
@@ -78,6 +83,9 @@ type watchedRows struct {
 }
 
 func (r watchedRows) Enqueue(j store.Job) error {
+	if r.w.db.handled != nil && r.w.db.handled[j.Queue] == nil {
+		return fmt.Errorf("nobody works on queue %q", j.Queue)
+	}
 	err := r.Rows.Enqueue(j)
 	if err == nil && j.Due.IsZero() && !slices.Contains(r.w.queues, j.Queue) {
 		r.w.queues = append(r.w.queues, j.Queue)

@@ -118,7 +118,7 @@ func (a *API) inboxHome(tx store.Tx, v *Inbox, lang string, m cloud.Membership) 
 		return err
 	}
 	for _, d := range devices {
-		dv, err := a.deviceView(tx, lang, d)
+		dv, err := a.deviceView(tx, lang, h, d)
 		if err != nil {
 			return err
 		}

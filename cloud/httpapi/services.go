@@ -49,8 +49,8 @@ type TelemetrySource interface {
 
 // HealthSource scores devices and homes; nil means that not enough is known.
 type HealthSource interface {
-	DeviceHealth(tx store.Tx, lang, home, device string) (*Health, error)
-	HomeHealth(tx store.Tx, lang, home string) (*Health, error)
+	DeviceHealth(tx store.Tx, lang string, home cloud.Home, device string) (*Health, error)
+	HomeHealth(tx store.Tx, lang string, home cloud.Home) (*Health, error)
 }
 
 // ProblemSource knows the batches of devices that are going bad. Names and tickets are filled in here.

@@ -52,6 +52,8 @@ type Health struct {
 	Score   int              `json:"score" minimum:"0" maximum:"100"`
 	Reasons []HealthReason   `json:"reasons"`
 	Blame   protocol.Segment `json:"blame,omitempty"`
+
+	BlameText string `json:"blame_text,omitempty" doc:"in the asked language"`
 }
 
 // Reading is the last value of one metric.

@@ -103,7 +103,11 @@ func (a *API) registerViews() {
 			if err != nil {
 				return err
 			}
-			v, err = a.deviceView(tx, in.InLang.String(), d)
+			h, err := fleet.Home(tx, d.Home)
+			if err != nil {
+				return err
+			}
+			v, err = a.deviceView(tx, in.InLang.String(), h, d)
 			return err
 		})
 		return answer(v, err)
@@ -251,19 +255,19 @@ func (a *API) homeView(tx store.Tx, lang string, h cloud.Home) (HomeView, error)
 		return v, err
 	}
 	for _, d := range devices {
-		dv, err := a.deviceView(tx, lang, d)
+		dv, err := a.deviceView(tx, lang, h, d)
 		if err != nil {
 			return v, err
 		}
 		v.Devices = append(v.Devices, dv)
 	}
 	if a.Health != nil {
-		v.Health, err = a.Health.HomeHealth(tx, lang, h.ID)
+		v.Health, err = a.Health.HomeHealth(tx, lang, h)
 	}
 	return v, err
 }
 
-func (a *API) deviceView(tx store.Tx, lang string, d cloud.Device) (DeviceView, error) {
+func (a *API) deviceView(tx store.Tx, lang string, h cloud.Home, d cloud.Device) (DeviceView, error) {
 	v := DeviceView{Device: d, Readings: []Reading{}}
 	s, err := fleet.StateOf(tx, d.Home, d.ID)
 	if err != nil {
@@ -276,7 +280,7 @@ func (a *API) deviceView(tx store.Tx, lang string, d cloud.Device) (DeviceView, 
 		}
 	}
 	if a.Health != nil {
-		if v.Health, err = a.Health.DeviceHealth(tx, lang, d.Home, d.ID); err != nil {
+		if v.Health, err = a.Health.DeviceHealth(tx, lang, h, d.ID); err != nil {
 			return v, err
 		}
 	}
@@ -306,15 +310,12 @@ func (a *API) deviceView(tx store.Tx, lang string, d cloud.Device) (DeviceView, 
 func entryViews(tx store.Tx, lang string, entries []cloud.Entry) []EntryView {
 	lang = timeline.Language(lang)
 	out := make([]EntryView, 0, len(entries))
-	names := map[string]string{}
+	names := map[cloud.Ref]string{}
 	for _, e := range entries {
-		v := EntryView{Entry: e, Summary: timeline.Summary(lang, &e), ActorName: timeline.Word(lang, "actor", e.Actor.Type)}
-		if e.Actor.Type == cloud.RefStaff {
-			if _, ok := names[e.Actor.ID]; !ok {
-				names[e.Actor.ID] = staffName(tx, e.Actor.ID)
-			}
-			v.ActorName = cmp.Or(names[e.Actor.ID], v.ActorName)
+		if _, ok := names[e.Actor]; !ok {
+			names[e.Actor] = cmp.Or(nameOfActor(tx, e.Actor), timeline.Word(lang, "actor", e.Actor.Type))
 		}
+		v := EntryView{Entry: e, Summary: timeline.Summary(lang, &e, names[e.Actor]), ActorName: names[e.Actor]}
 		v.Subjects, v.Because = full(e.Subjects), full(e.Because)
 		if e.Risk != nil {
 			e.Risk.Reasons = full(e.Risk.Reasons)
@@ -325,6 +326,23 @@ func entryViews(tx store.Tx, lang string, entries []cloud.Entry) []EntryView {
 		out = append(out, v)
 	}
 	return out
+}
+
+// nameOfActor returns the name that people know an actor by, or "".
+func nameOfActor(tx store.Tx, r cloud.Ref) string {
+	switch r.Type {
+	case cloud.RefStaff:
+		return staffName(tx, r.ID)
+	case cloud.RefDevice:
+		if d, err := fleet.Device(tx, r.ID); err == nil {
+			return d.Name
+		}
+	case cloud.RefCustomer:
+		if c, err := identity.Get(tx, r.ID); err == nil {
+			return c.Name
+		}
+	}
+	return ""
 }
 
 func staffName(tx store.Tx, id string) string {

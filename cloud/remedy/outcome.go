@@ -1,6 +1,8 @@
 package remedy
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -120,12 +122,37 @@ func (r *Remedy) Diagnosed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 		c.Stage, c.Command, c.Well = stageOver, "", &now
 		return nil, episodes.Put(tx, &c)
 	}
+	// A symptom that came while the device was looking may have a fix that was not tried.
+	if _, _, reason, err := r.choose(tx, &c); err != nil {
+		return nil, err
+	} else if reason == "" {
+		return r.next(tx, &c, e.ID)
+	}
 	return r.handOver(tx, &c, v, e.ID)
 }
 
-// handOver opens a ticket, or leaves it at the one that is open.
-func (r *Remedy) handOver(tx store.Tx, c *episode, v protocol.Verdict, because protocol.EntryID) ([]cloud.Entry, error) {
-	c.Stage, c.Command = stageTicket, ""
+// handOver opens a ticket, unless one is open, or what is known already explains the fault.
+func (r *Remedy) handOver(tx store.Tx, c *episode, v protocol.Verdict, because ...protocol.EntryID) ([]cloud.Entry, error) {
+	c.Command = ""
+	j, err := r.Judge(tx, c.Home, c.Device, c.Opened)
+	if err != nil {
+		return nil, err
+	}
+	unknown := v.Segment == protocol.SegmentUnknown
+	switch {
+	case j.Incident != "":
+		c.Stage = stageOver
+		return nil, episodes.Put(tx, c)
+	case unknown && j.Wait > 0:
+		c.Stage = stageJudging
+		if err := r.lookAgain(tx, c, j.Wait); err != nil {
+			return nil, err
+		}
+		return nil, episodes.Put(tx, c)
+	case unknown && j.Segment != "":
+		v.Segment = j.Segment
+	}
+	c.Stage = stageTicket
 	if err := episodes.Put(tx, c); err != nil {
 		return nil, err
 	}
@@ -133,8 +160,51 @@ func (r *Remedy) handOver(tx store.Tx, c *episode, v protocol.Verdict, because p
 		return nil, err
 	}
 	e := r.Ticket(c.Home, c.Device, v.Code, v.Segment, self)
-	e.Because = []protocol.EntryID{because}
+	e.Because = because
 	return []cloud.Entry{e}, nil
+}
+
+// QueueLook holds the timers after which a case is looked at again; see Look.
+const QueueLook = "remedy-look"
+
+type look struct{ Home, Device, Case, Stage string }
+
+func (r *Remedy) lookAgain(tx store.Tx, c *episode, wait time.Duration) error {
+	payload, err := json.Marshal(look{c.Home, c.Device, c.ID, c.Stage})
+	if err != nil {
+		return err
+	}
+	due := r.now().Add(wait)
+	return store.Enqueue(tx, store.Job{Queue: QueueLook, ID: fmt.Sprintf("%s-%s-%d", c.ID, c.Stage, due.UnixMilli()), Payload: payload, Due: due})
+}
+
+// Look is the work of QueueLook: a case that has gathered its symptoms goes on, and one that was too young
+// to blame anyone is handed over.
+func (r *Remedy) Look(tx store.Tx, payload []byte, log func(store.Tx, cloud.Entry) error) error {
+	var l look
+	if err := json.Unmarshal(payload, &l); err != nil {
+		return fmt.Errorf("read job of queue %s: %w", QueueLook, err)
+	}
+	c, ok, err := current(tx, l.Home, l.Device)
+	if !ok || err != nil || c.ID != l.Case || c.Stage != l.Stage {
+		return err
+	}
+	if len(c.Standing) == 0 { // it went away by itself
+		c.Stage = stageOver
+		return episodes.Put(tx, &c)
+	}
+	var follows []cloud.Entry
+	if c.Stage == stageGathering {
+		follows, err = r.next(tx, &c, c.Causes...)
+	} else {
+		follows, err = r.handOver(tx, &c, protocol.Verdict{Segment: protocol.SegmentUnknown, Code: "no.answer"}, c.Causes...)
+	}
+	for _, e := range follows {
+		if err == nil {
+			err = log(tx, e)
+		}
+	}
+	return err
 }
 
 // TicketClosed is the reaction to ticket.closed: what the device reports from now on is a new case.

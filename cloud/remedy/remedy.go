@@ -5,6 +5,8 @@
 //	      fix.unavailable -> diagnosis.asked -> diagnosis.done -> ticket.opened
 //
 // A case is one such story of one device; whatever else its device reports while it is open belongs to it.
+// One fault shows in many signals, and not always first in the one that a plan repairs: so a case for which
+// no plan fits yet waits for Gathering before it asks for a diagnosis.
 // A plan fits when its signed checks are about what went wrong; gentle plans come first, and a fix that
 // failed on a device is not tried again there for FailureMemory. The service can only select among plans
 // that somebody with the offline key has signed.
@@ -26,6 +28,8 @@ const (
 	FailureMemory = 24 * time.Hour
 	// MaxFixes bounds the fixes of one case: after so many, a person should look.
 	MaxFixes = 4
+	// Gathering is how long a case waits for a symptom that a plan fits.
+	Gathering = 3 * time.Second
 )
 
 // Commands sends signed commands to devices, until they answer or it is too late.
@@ -46,8 +50,18 @@ type Options struct {
 	Ticket func(home, device, code string, segment protocol.Segment, actor cloud.Ref) cloud.Entry
 	// OpenTicket returns the ticket of a device that is still open, or "".
 	OpenTicket func(tx store.Tx, home, device string) (string, error)
+	// Judge says whom to blame for a device of which no diagnosis could be had, and whether something that
+	// is known already explains it. Wait above zero means that it is too early to tell.
+	Judge func(tx store.Tx, home, device string, at time.Time) (Judgement, error)
 	// ICEServers returns what a device needs to reach a session from behind its router.
 	ICEServers func(session string, life time.Duration) ([]protocol.ICEServer, error)
+}
+
+// Judgement is whose fault it is.
+type Judgement struct {
+	Segment  protocol.Segment
+	Incident string // explains it, so that no ticket is due; "" for none
+	Wait     time.Duration
 }
 
 // Remedy decides. Its reactions are listed in cloud/app. It is safe for concurrent use.
@@ -69,8 +83,10 @@ var self = cloud.Ref{Type: cloud.RefService, ID: "remedy"}
 
 // Stages of a case.
 const (
+	stageGathering  = "gathering"
 	stageFixing     = "fixing"
 	stageDiagnosing = "diagnosing"
+	stageJudging    = "judging" // it is too early to blame anyone
 	stageTicket     = "ticket"
 	stageOver       = "over"
 )
@@ -123,15 +139,21 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if open && c.Stage == stageTicket && !slices.ContainsFunc(metricsOf(e), func(m string) bool { return slices.Contains(c.Metrics, m) }) {
-		open = false // a person has the old matter; this is another one
+	if open && c.Stage == stageTicket {
+		// A person has it. Only what has a fix of its own is another matter.
+		other := episode{Home: c.Home, Device: c.Device, Metrics: metricsOf(e)}
+		_, _, reason, err := r.choose(tx, &other)
+		if err != nil {
+			return nil, err
+		}
+		open = reason != "" || !fresh(c.Metrics, other.Metrics)
 	}
 	if !open {
 		worth, err := r.worthACase(tx, c, e)
 		if !worth || err != nil {
 			return nil, err
 		}
-		c = episode{Home: e.Home, Device: device, Opened: r.now().UTC(), ID: cloud.NewID(), Stage: stageFixing}
+		c = episode{Home: e.Home, Device: device, Opened: r.now().UTC(), ID: cloud.NewID(), Stage: stageGathering}
 	}
 	for _, m := range metricsOf(e) {
 		c.Metrics = addOnce(c.Metrics, m)
@@ -140,10 +162,27 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if len(c.Causes) < protocol.MaxCauses {
 		c.Causes = append(c.Causes, e.ID)
 	}
-	if open { // it is being worked on already
+	if c.Stage != stageGathering { // it is being worked on already
 		return nil, episodes.Put(tx, &c)
 	}
-	return r.next(tx, &c, e.ID)
+	_, _, reason, err := r.choose(tx, &c)
+	if err != nil {
+		return nil, err
+	}
+	if reason == "" {
+		return r.next(tx, &c, e.ID)
+	}
+	if !open {
+		if err := r.lookAgain(tx, &c, Gathering); err != nil {
+			return nil, err
+		}
+	}
+	return nil, episodes.Put(tx, &c)
+}
+
+// fresh tells whether one of the metrics is not known yet.
+func fresh(known, metrics []string) bool {
+	return slices.ContainsFunc(metrics, func(m string) bool { return !slices.Contains(known, m) })
 }
 
 // connections are the metrics of what this package is about. A hub that is short of memory has a symptom
@@ -160,15 +199,15 @@ func (r *Remedy) worthACase(tx store.Tx, last episode, e *cloud.Entry) (bool, er
 	if !about {
 		return false, nil
 	}
-	if last.Well == nil || r.now().Sub(*last.Well) > lookAgain {
+	if last.Well == nil || r.now().Sub(*last.Well) > believeWell {
 		return true, nil
 	}
 	// The device has just looked into the same thing and found nothing: something that flickers.
-	return !slices.ContainsFunc(metrics, func(m string) bool { return slices.Contains(last.Metrics, m) }), nil
+	return fresh(last.Metrics, metrics), nil
 }
 
-// lookAgain is how long a diagnosis that found nothing wrong is believed.
-const lookAgain = 15 * time.Minute
+// believeWell is how long a diagnosis that found nothing wrong is believed.
+const believeWell = 15 * time.Minute
 
 // Cleared is the reaction to symptom.cleared and risk.cleared. A fix that is under way is seen through: it
 // may be what cleared it.
@@ -182,16 +221,16 @@ func (r *Remedy) Cleared(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 }
 
 // next chooses the next fix of a case, or says that there is none.
-func (r *Remedy) next(tx store.Tx, c *episode, because protocol.EntryID) ([]cloud.Entry, error) {
+func (r *Remedy) next(tx store.Tx, c *episode, because ...protocol.EntryID) ([]cloud.Entry, error) {
 	p, choice, reason, err := r.choose(tx, c)
 	if err != nil {
 		return nil, err
 	}
 	if reason != "" {
 		c.Stage, c.Command = stageDiagnosing, ""
-		return []cloud.Entry{c.entry(cloud.KindFixUnavailable, map[string]string{"reason": reason}, because)}, episodes.Put(tx, c)
+		return []cloud.Entry{c.entry(cloud.KindFixUnavailable, map[string]string{"reason": reason}, because...)}, episodes.Put(tx, c)
 	}
-	chosen := c.entry(cloud.KindFixChosen, nil, because)
+	chosen := c.entry(cloud.KindFixChosen, nil, because...)
 	chosen.ID = protocol.EntryID(cloud.NewID())
 	cmd, err := r.issue(tx, c.Home, c.Device, p, choice, nil, chosen.ID)
 	if err != nil {

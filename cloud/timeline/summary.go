@@ -23,8 +23,9 @@ var texts = sync.OnceValue(func() *Texts {
 	return t
 })
 
-// Summary says in one line what an entry says, in one of Languages.
-func Summary(lang string, e *cloud.Entry) string {
+// Summary says in one line what an entry says, in one of Languages. The actor's name may be given where it
+// is known.
+func Summary(lang string, e *cloud.Entry, actorName ...string) string {
 	lang = Language(lang)
 	args := maps.Clone(e.Args)
 	if args == nil {
@@ -42,6 +43,9 @@ func Summary(lang string, e *cloud.Entry) string {
 		args["code"] = d.Verdict.Code
 	}
 	args["actor"] = actor(lang, e.Actor)
+	if len(actorName) > 0 && actorName[0] != "" {
+		args["actor"] = actorName[0]
+	}
 	return texts().Say(lang, string(e.Kind), args)
 }
 

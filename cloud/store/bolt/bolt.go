@@ -11,8 +11,8 @@
 // A full disk is an error of each Update (store.ErrFull) for as long as it lasts; reads go on. After a disk
 // error in a commit the store is read-only until it is opened again, because no later sync can be trusted.
 //
-// The freelist is an array and is not written to disk: it is rebuilt at Open by reading the pages, about a
-// second per GB, in exchange for smaller commits.
+// The freelist is an array and is not written with each commit but at Close. After a crash it is rebuilt by
+// reading all pages, which takes Open a second or more per GB, in exchange for smaller commits all along.
 package bolt
 
 import (
@@ -212,5 +212,11 @@ func (db *DB) Close() error {
 	close(db.requests)
 	db.mu.Unlock()
 	<-db.done
+	if db.failed == nil {
+		db.bolt.NoFreelistSync = false
+		if err := db.bolt.Update(func(*bbolt.Tx) error { return nil }); err != nil {
+			db.log.Warn("store freelist not written, the next open reads the whole file", "path", db.opts.Path, "error", err)
+		}
+	}
 	return errors.Join(db.room.close(), db.bolt.Close())
 }

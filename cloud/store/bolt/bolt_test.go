@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 )
@@ -169,6 +171,54 @@ func BenchmarkViewAndGet(b *testing.B) {
 		})
 		if err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestACleanCloseLeavesTheFreelistForTheNextOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	written := func() bool {
+		t.Helper()
+		file, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, PreLoadFreelist: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		pages := 0
+		err = file.View(func(tx *bbolt.Tx) error {
+			for i := 0; ; i++ {
+				p, err := tx.Page(i)
+				if p == nil || err != nil {
+					return err
+				}
+				if p.Type == "freelist" {
+					pages++
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pages > 0
+	}
+	for range 3 {
+		db := open(t, path)
+		put(t, db, 0, 500)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !written() {
+			t.Error("no freelist in the file after Close")
+		}
+		db = open(t, path)
+		if n := count(t, db); n != 500 {
+			t.Errorf("%d notes, want 500", n)
+		}
+		if err := db.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 	"strconv"
 	"time"
@@ -165,11 +167,11 @@ func (q *inquiry) cloud(soFarWell bool) *protocol.Verdict {
 		bad := verdict(protocol.SegmentCloud, "cloud.name.not.found", "host", host)
 		return &bad
 	}
-	const tries = 3
+	const tries = 2
 	worked, last := 0, error(nil)
 	var took time.Duration
 	for range tries {
-		t, err := connect(q.ctx, net.JoinHostPort(ip.String(), port), 2*time.Second)
+		t, err := greet(q.ctx, net.JoinHostPort(ip.String(), port), host)
 		if err != nil {
 			last = err
 			continue
@@ -192,4 +194,24 @@ func (q *inquiry) cloud(soFarWell bool) *protocol.Verdict {
 	}
 	bad := verdict(protocol.SegmentCloud, "cloud.unreachable", "host", host)
 	return &bad
+}
+
+// greet opens a TLS session and drops it. A connection alone proves little: captive portals, relays and
+// load balancers open one for a service that is gone. Who answers is not checked here, since nothing
+// is sent and nothing is believed; the agent's own connection does check.
+func greet(ctx context.Context, address, name string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	began := time.Now()
+	d := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}
+	conn, err := d.DialContext(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		took := time.Since(began)
+		conn.Close()
+		return took, nil
+	case isTimeout(err) || ctx.Err() != nil:
+		return 0, errTimeout
+	}
+	return 0, errUnreachable
 }

@@ -101,8 +101,8 @@ type Home struct {
 type Info struct {
 	Dir         string `json:"dir"`
 	KeeperPID   int    `json:"keeper_pid"`
-	CloudListen string `json:"cloud_listen"` // host the cloud must listen on for the hub to reach it as CloudName
-	UserNS      bool   `json:"user_namespace"`
+	CloudListen string `json:"cloud_listen"`   // host the cloud must listen on for the hub to reach it as CloudName
+	UserNS      bool   `json:"user_namespace"` // the cloud is reached by a relay, not by a cable
 	CloudPorts  []int  `json:"cloud_ports"`
 }
 

@@ -10,11 +10,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hearthline/hearthline/firmware-bridge/linux"
 )
 
 // TestMain lets the test binary play the other programs: the keeper, and what the tests run in hosts.
@@ -52,6 +55,48 @@ var plays = map[string]func(args []string) error{
 		defer r.Body.Close()
 		_, err = io.Copy(os.Stdout, r.Body)
 		return err
+	},
+	"up-where-refused": func(args []string) error {
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			return err
+		}
+		_, err := Up(context.Background(), Options{Dir: args[0], UserNS: true, Keeper: append(self(), "keeper")})
+		if !errors.Is(err, ErrRefused) {
+			return fmt.Errorf("Up returned %w, want ErrRefused", err)
+		}
+		fmt.Println(err)
+		return nil
+	},
+	"up-and-info": func(args []string) error {
+		h, err := Up(context.Background(), Options{Dir: args[0], Keeper: append(self(), "keeper")})
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		fmt.Println("cloud at", h.Info().CloudListen)
+		return nil
+	},
+	"diagnose": func(args []string) error { return runDiagnose(context.Background(), args) },
+	"gateway": func([]string) error { // what a driver sees that may not ping
+		cmd := exec.Command("/proc/self/exe", "play", "sample-gateway")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		return cmd.Run()
+	},
+	"sample-gateway": func([]string) error {
+		d, err := linux.New(DriverOptions())
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		for range 2 { // the first query to the gateway's resolver makes it a neighbour
+			s, err := d.Sample(context.Background())
+			if err != nil {
+				return err
+			}
+			fmt.Printf("reachable %g rtt %g loss %g\n", s.Get("gateway.reachable", ""), s.Get("gateway.rtt_ms", ""), s.Get("gateway.loss_ratio", ""))
+		}
+		return nil
 	},
 	"sleep": func([]string) error {
 		fmt.Println("asleep")
@@ -285,6 +330,31 @@ func TestMistakesAreNamed(t *testing.T) {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
 			t.Errorf("got error %v, want one with %q", c.err, c.want)
 		}
+	}
+}
+
+func TestWhereNamespacesAreRefusedTheErrorSaysSo(t *testing.T) {
+	// The limit is set in a user namespace of its own, where it is that namespace's, not the machine's.
+	cmd := exec.Command("/proc/self/exe", "play", "up-where-refused", tempDir(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "namespaces refused") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestRootInAContainerReachesTheCloudByRelay(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "play", "up-and-info", tempDir(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "cloud at 127.0.0.1") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -2,6 +2,9 @@ package home
 
 import (
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -303,5 +306,43 @@ func TestFailOverLeadsAroundADeadUplink(t *testing.T) {
 	got, err := d.Diagnose(t.Context(), protocol.DiagnosisRequest{Kind: "traceroute", Target: ProbeAddr}, nil)
 	if err != nil || len(got.Steps) < 2 || got.Steps[0].Target != LTEGatewayAddr {
 		t.Errorf("the way leads over %+v, %v; want first %s", got.Steps, err, LTEGatewayAddr)
+	}
+}
+
+func TestACloudThatStopsAnsweringIsTheCloudsFaultOverCableAndRelay(t *testing.T) {
+	for _, userNS := range []bool{false, true} {
+		t.Run(fmt.Sprintf("user namespace %t", userNS), func(t *testing.T) {
+			t.Parallel()
+			cloud := httptest.NewUnstartedServer(http.NotFoundHandler())
+			own := cloud.Listener
+			port := own.Addr().(*net.TCPAddr).Port // free on the loopback, and so on the home's cable
+			own.Close()
+			h := up(t, Options{UserNS: userNS, CloudPorts: []int{port}})
+			ln, err := net.Listen("tcp4", fmt.Sprintf("%s:%d", h.Info().CloudListen, port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cloud.Listener = ln
+			cloud.StartTLS()
+			diagnose := []string{"diagnose", "--cloud", fmt.Sprintf("%s:%d", CloudName, port), "connection"}
+			defer cloud.Close()
+			if out, err := run(t, h, "hub", diagnose...); err != nil || !strings.Contains(out, "none: all.well") {
+				t.Errorf("with the cloud up: %v\n%s", err, out)
+			}
+			cloud.Close()
+			if out, err := run(t, h, "hub", diagnose...); err != nil || !strings.Contains(out, "cloud: cloud.unreachable") {
+				t.Errorf("with the cloud gone: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func TestWithoutThePermissionToPingTheNeighbourTableTells(t *testing.T) {
+	t.Parallel()
+	h := up(t, Options{})
+	out, err := run(t, h, "hub", "gateway")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if want := "reachable 1 rtt NaN loss NaN"; err != nil || lines[len(lines)-1] != want {
+		t.Errorf("got %v\n%s\nwant %s at last", err, out, want)
 	}
 }

@@ -62,6 +62,11 @@ func (k *keeper) connectCloud() error {
 		return k.relayCloud()
 	}
 	machine, err := k.cableMachine()
+	if err != nil && strings.Contains(err.Error(), "Operation not permitted") {
+		// Root in a container, which may do everything but change the network it was given.
+		k.info.CloudListen, k.info.UserNS = "127.0.0.1", true
+		return k.relayCloud()
+	}
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,8 @@ const usage = `usage: hearth-lab home COMMAND [flags]
   record [--dir D] [--minutes M] [--seed S] [--out trace.csv] [--faults faults.csv]
          records what the Linux driver sees every second while faults come and go
   watch  [--interval 1s] [--count N]  in the hub: samples with the Linux driver, prints CSV
-  diagnose KIND [TARGET] [ARG=VALUE]  in the hub: ping, traceroute, dns, dhcp, http, interface, wifi, speed, connection
+  diagnose [--cloud HOST:PORT] KIND [TARGET] [ARG=VALUE]
+                                      in the hub: ping, traceroute, dns, dhcp, http, interface, wifi, speed, connection
   busy   [--seed S]                   in the hub: fetches pages, so that the line is in use
 
 The default folder is hearth-home below the system's folder for temporary files.

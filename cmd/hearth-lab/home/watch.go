@@ -113,7 +113,13 @@ func column(m protocol.Metric) string {
 
 // runDiagnose runs in the hub: it prints the steps of a diagnosis as they come, and its verdict.
 func runDiagnose(ctx context.Context, args []string) error {
-	if len(args) == 0 {
+	fs := flag.NewFlagSet("home diagnose", flag.ContinueOnError)
+	opts := DriverOptions()
+	fs.StringVar(&opts.Cloud, "cloud", opts.Cloud, "host:port of the cloud")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if args = fs.Args(); len(args) == 0 {
 		return errors.New("diagnose: want KIND [TARGET] [ARG=VALUE...]")
 	}
 	req := protocol.DiagnosisRequest{Kind: args[0], Args: map[string]string{}}
@@ -124,7 +130,7 @@ func runDiagnose(ctx context.Context, args []string) error {
 			req.Target = a
 		}
 	}
-	d, err := linux.New(DriverOptions())
+	d, err := linux.New(opts)
 	if err != nil {
 		return err
 	}

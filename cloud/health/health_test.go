@@ -322,6 +322,33 @@ func TestAScoreTellsTheStoryOfAFault(t *testing.T) {
 	}
 }
 
+func TestALineThatFlapsIsOneFault(t *testing.T) {
+	w := newTown(t, 2)
+	for i := range 100 {
+		args := map[string]string{"metric": "wan.loss_ratio"}
+		kind := cloud.Kind(protocol.EventSymptom)
+		if i%2 == 1 {
+			kind = cloud.Kind(protocol.EventSymptomOver)
+		}
+		w.batch(w.entry(0, w.now, kind, args))
+		if i < 2 {
+			w.batch(w.entry(1, w.now, kind, args))
+		}
+		w.now = w.now.Add(5 * time.Second)
+	}
+	w.view(func(tx store.Tx) error {
+		flapping, _, err := w.h.Device(tx, w.homes[0], device(0), w.now)
+		if err != nil {
+			return err
+		}
+		once, _, err := w.h.Device(tx, w.homes[1], device(1), w.now)
+		if flapping.Score < once.Score-10 || len(flapping.Reasons) != 1 || flapping.Reasons[0].Args["faults"] != "1" {
+			t.Errorf("flapping %+v, once %+v", flapping, once)
+		}
+		return err
+	})
+}
+
 func TestAScoreIsStableAndItsReasonsAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)

@@ -47,7 +47,9 @@ func (h *Watch) Rules() []timeline.Rule {
 		rules = append(rules, timeline.Rule{On: kind, Name: "health marks a device", Do: marking(do)})
 	}
 	fault := func(m *mark, e *cloud.Entry) {
-		m.Load, m.LoadAt = m.load(e.At)+1, e.At
+		if m.Load == 0 || e.At.Sub(m.LoadAt) >= Apart { // a bad line comes and goes; that is one fault
+			m.Load, m.LoadAt = m.load(e.At)+1, e.At
+		}
 	}
 	on(cloud.Kind(protocol.EventSymptom), func(m *mark, e *cloud.Entry) {
 		key := e.Args["metric"] + "{" + e.Args["instance"] + "}"

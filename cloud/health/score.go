@@ -35,9 +35,10 @@ import (
 )
 
 const (
-	Step     = 3.0            // points that the shown score falls by at least
-	Recovery = time.Hour      // in which half of a recovery is shown
-	Fading   = 24 * time.Hour // in which a fault's weight halves
+	Step     = 3.0              // points that the shown score falls by at least
+	Recovery = time.Hour        // in which half of a recovery is shown
+	Fading   = 24 * time.Hour   // in which a fault's weight halves
+	Apart    = 10 * time.Minute // between two faults; what comes sooner belongs to the first
 )
 
 // Reason is one cause of a score below 100. Text puts it in words.

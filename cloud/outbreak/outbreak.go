@@ -131,6 +131,7 @@ var dimensions = []string{"model", "firmware", "hardware", "region", "isp"}
 func (o *Outbreak) detector() (*scan.Detector, error) {
 	return scan.New(scan.Options{
 		Dimensions:      dimensions,
+		Batch:           []int{0, 1, 2},
 		Learn:           o.opts.Learn,
 		FalseAlarmEvery: o.opts.FalseAlarmEvery,
 	})

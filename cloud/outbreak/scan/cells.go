@@ -1,6 +1,9 @@
 package scan
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Any stands for every value of a dimension.
 const Any = "*"
@@ -48,10 +51,11 @@ type partition struct {
 }
 
 // cut makes the cells of one and two dimensions, and those of the named deeper subsets, that hold at
-// least smallest devices. Suspicion is shared evenly among the kinds of cell, then among the cells of
-// a kind: a region is not the less suspect for there being many pairs of model and firmware. An empty
+// least smallest devices. Suspicion is shared among the kinds of cell (see weigh), then evenly among the
+// cells of a kind: a region is not the less suspect for there being many pairs of model and firmware. An empty
 // label is not known; such a device is in no cohort of that dimension.
-func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
+func cut(labels [][]string, o *Options) *partition {
+	dims := len(o.Dimensions)
 	p := &partition{stratum: make([]int, len(labels)), dims: dims}
 	strata := map[string]int{}
 	var distinct [][]string
@@ -70,8 +74,9 @@ func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
 	}
 	p.strata = len(distinct)
 	p.member = make([][]int, p.strata)
-	kinds := kinds(dims, deeper)
-	for _, kind := range kinds {
+	kinds := kinds(dims, o.Deeper)
+	weights := weigh(kinds, o.Batch)
+	for k, kind := range kinds {
 		first := len(p.cells)
 		index := map[string]int{}
 		for _, count := range []bool{true, false} {
@@ -97,7 +102,7 @@ func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
 					continue
 				}
 				if n >= 0 { // still a count of devices: turn it into a place, stored as its complement
-					if n < smallest {
+					if n < o.Smallest {
 						delete(index, key(c))
 						continue
 					}
@@ -109,10 +114,34 @@ func cut(labels [][]string, dims int, deeper [][]int, smallest int) *partition {
 			}
 		}
 		for i := first; i < len(p.cells); i++ {
-			p.cells[i].prior = -math.Log(float64(len(kinds))) - math.Log(float64(len(p.cells)-first))
+			p.cells[i].prior = math.Log(weights[k]) - math.Log(float64(len(p.cells)-first))
 		}
 	}
 	return p
+}
+
+// weigh shares suspicion among kinds of cell: half of it goes to pairs of dimensions that batches are made
+// of, as that is how hardware and software go bad, and half to all else.
+func weigh(kinds [][]int, batch []int) []float64 {
+	w := make([]float64, len(kinds))
+	made := 0
+	for i, k := range kinds {
+		if len(k) == 2 && slices.Contains(batch, k[0]) && slices.Contains(batch, k[1]) {
+			w[i] = 1
+			made++
+		}
+	}
+	for i := range w {
+		switch {
+		case made == 0 || made == len(kinds):
+			w[i] = 1 / float64(len(kinds))
+		case w[i] == 1:
+			w[i] = 0.5 / float64(made)
+		default:
+			w[i] = 0.5 / float64(len(kinds)-made)
+		}
+	}
+	return w
 }
 
 func kinds(dims int, deeper [][]int) [][]int {

@@ -12,8 +12,8 @@ const (
 func (h *hazard) shifts() [ways]shift {
 	return [ways]shift{
 		{times: 2},
-		{times: 4},
-		{times: 1, plus: h.mean / 2},
+		{times: 3.5},
+		{times: 1, plus: 0.7 * h.mean},
 		{times: 1, plus: 2 * h.mean},
 	}
 }

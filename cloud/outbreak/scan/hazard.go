@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	states   = 12 // levels a device's hazard can be at
+	states   = 8  // levels a device's hazard can be at
 	maxCount = 31 // counts above are cut: by then the level says all there is to say
 )
 
@@ -112,8 +112,15 @@ type tally struct {
 	faults belief // expected faults at each level
 }
 
-// passes of expectation maximisation. The likelihood has flattened by then; the levels need no more.
-const passes = 15
+const (
+	// passes of expectation maximisation. On days that were kept back, more of them explain bursty fleets a
+	// little better and quiet ones a little worse.
+	passes = 12
+
+	// A device starts as one that mostly stays what it is, and the past has to argue it out of that. Started
+	// from 0.9, the kept-back days of quiet fleets come out distinctly less likely.
+	staying = 0.99
+)
 
 // learn fits the hazard to counts[step][device] with the given exposures, to devices of the given scales.
 func learn(counts [][]int16, exposure, scale []float64) hazard {
@@ -143,13 +150,13 @@ func begin(counts [][]int16, exposure, scale []float64) hazard {
 	}
 	h := hazard{mean: (total + 0.5) / (seen + 1), faults: total, binary: top == 1}
 	for j := range h.rate {
-		// From a two-hundredth of the mean to forty times it, evenly in the logarithm.
-		h.rate[j] = h.mean / 200 * math.Pow(8000, float64(j)/(states-1))
+		// From a sixtieth of the mean to thirty times it, evenly in the logarithm.
+		h.rate[j] = h.mean / 60 * math.Pow(2000, float64(j)/(states-1))
 		h.first[j] = 1.0 / states
 		for i := range h.move {
-			h.move[i][j] = 0.1 / (states - 1)
+			h.move[i][j] = (1 - staying) / (states - 1)
 			if i == j {
-				h.move[i][j] = 0.9
+				h.move[i][j] = staying
 			}
 		}
 	}

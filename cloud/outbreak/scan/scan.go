@@ -12,7 +12,7 @@
 // for what creeps up, the belief is carried on as if the device had gone bad then, in each of four ways:
 // its own hazard multiplied, or a hazard added that hits healthy devices too. A cohort's evidence is the
 // sum of its devices' log likelihood ratios, and its score the evidence averaged over starts and ways,
-// times the cohort's share of prior suspicion. So a cohort that is too wide pays for its healthy devices,
+// times the cohort's share of prior suspicion (half of it is on what batches are made of). So a cohort that is too wide pays for its healthy devices,
 // one that is too narrow leaves evidence behind, and the one that explains most is named.
 //
 // The threshold is the fleet's own: the quiet past is dealt out to shuffled cohorts, again and again,
@@ -36,6 +36,7 @@ const Missing = -1
 // Options configures a Detector. Dimensions is required.
 type Options struct {
 	Dimensions      []string // what the labels of a device mean, in order
+	Batch           []int    // dimensions that a batch is made of, by index, such as model and firmware; nil means none
 	Deeper          [][]int  // cohorts of three or more dimensions to watch too, by index; nil means none
 	Learn           int      // quiet steps to learn from before the first alarm; 0 means 60, at least 28
 	FalseAlarmEvery float64  // steps between two false alarms of the whole fleet; 0 means 90
@@ -90,11 +91,9 @@ func New(opts Options) (*Detector, error) {
 	case opts.Smallest < 1 || opts.Shuffles < 1:
 		return nil, fmt.Errorf("outbreak scan: Smallest is %d and Shuffles %d; both must be positive", opts.Smallest, opts.Shuffles)
 	}
-	for _, set := range opts.Deeper {
-		for _, i := range set {
-			if i < 0 || i >= len(opts.Dimensions) {
-				return nil, fmt.Errorf("outbreak scan: Deeper names dimension %d of %d", i, len(opts.Dimensions))
-			}
+	for _, i := range slices.Concat(slices.Concat(opts.Deeper...), opts.Batch) {
+		if i < 0 || i >= len(opts.Dimensions) {
+			return nil, fmt.Errorf("outbreak scan: Deeper or Batch names dimension %d of %d", i, len(opts.Dimensions))
 		}
 	}
 	return &Detector{opts: opts}, nil
@@ -153,7 +152,7 @@ func (d *Detector) Observe(counts []int16, exposure float64) ([]Alarm, error) {
 		return nil, fmt.Errorf("outbreak scan: exposure %v is not positive", exposure)
 	}
 	if d.part == nil {
-		d.part = cut(d.labels, len(d.opts.Dimensions), d.opts.Deeper, d.opts.Smallest)
+		d.part = cut(d.labels, &d.opts)
 	}
 	row := make([]int16, len(d.of))
 	for i := range row {

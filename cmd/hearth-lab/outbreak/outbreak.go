@@ -99,6 +99,7 @@ var dimensions = []string{"model", "firmware", "region"}
 func (f *fleet) detect(falseAlarmEvery float64) ([]scan.Alarm, error) {
 	d, err := scan.New(scan.Options{
 		Dimensions:      dimensions,
+		Batch:           []int{0, 1},
 		Deeper:          [][]int{{0, 1, 2}},
 		Learn:           learnDays,
 		FalseAlarmEvery: falseAlarmEvery,

@@ -75,18 +75,18 @@ type scenario struct {
 	way       string
 	k         float64 // how much worse
 	low, high int     // devices the cohort has
-	daily     bool    // an event says that a device had a fault on the day, not how many
+	daily     bool    // a day with onsets is one event, before it is thinned: the fleet is seven times as quiet
 }
 
 func (s scenario) String() string {
-	if s.way == wayNone {
-		return wayNone
+	text := wayNone
+	if s.way != wayNone {
+		text = fmt.Sprintf("%s %d-%d devices k=%g", s.way, s.low, s.high, s.k)
 	}
-	text := fmt.Sprintf("%s %d-%d devices k=%g", s.way, s.low, s.high, s.k)
 	if s.daily {
-		text += " (one a day)"
+		return text + ", daily"
 	}
-	return text
+	return text + ", each onset"
 }
 
 // truth is what was done.
@@ -137,6 +137,9 @@ func simulate(traces []trace, sc scenario, seed uint64) (*fleet, error) {
 		at := rng.IntN(len(tr))
 		for t := range fleetDays {
 			n := tr[(at+t)%len(tr)]
+			if sc.daily {
+				n = min(n, 1)
+			}
 			raw[d] = append(raw[d], n)
 			for range n {
 				if rng.Float64() < thinning {
@@ -221,7 +224,7 @@ func runSimulate(args []string) error {
 	k := fs.Float64("k", 3, "how much worse the cohort gets")
 	low := fs.Int("low", 40, "fewest devices in the cohort")
 	high := fs.Int("high", 120, "most devices in the cohort")
-	daily := fs.Bool("daily", false, "at most one event per device and day")
+	daily := fs.Bool("daily", false, "a day with onsets is one event")
 	seed := fs.Uint64("seed", 1, "the fleet")
 	out := fs.String("out", "", "folder for fleet.csv, events.csv and truth.csv")
 	if err := fs.Parse(args); err != nil {

@@ -203,3 +203,15 @@ func scan(tx store.Tx, home, device string, from, to time.Time, each func([]prot
 	}
 	return unread, nil
 }
+
+// Places calls each with the place on the telemetry lane of every block that is kept of a device, in the
+// order of time: for an audit against what the device was told.
+func (Keeper) Places(tx store.Tx, home, device string, each func(epoch, sequence uint64)) error {
+	for b, err := range blocks.Scan(tx, store.Range{Prefix: store.Key{home, device}}) {
+		if err != nil {
+			return err
+		}
+		each(uint64(b.Key[4].(int64)), uint64(b.Key[5].(int64)))
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/hearthline/hearthline/cmd/hearth-lab/chaos"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/fleet"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/homefit"
@@ -29,6 +30,7 @@ type tool struct {
 }
 
 var tools = []tool{
+	{"chaos", "breaks everything between devices and timeline, and counts", chaos.Run},
 	{"fleet", "many real agents over replayed homes, in one process", fleet.Run},
 	{"home", "a home of network namespaces with real faults", home.Run},
 	{"homefit", "fits the hub's risk model to recorded homes", homefit.Run},

@@ -55,6 +55,11 @@ func stream[I any](a *API, id string, events map[string]any, open func(context.C
 			rc := http.NewResponseController(w)
 			ctx, cancel := context.WithCancel(hctx.Context())
 			defer cancel()
+			// The caller learns that the stream stands before there is anything to say: a browser offers
+			// a remote session only then, so that it cannot miss the answer.
+			if rc.Flush() != nil {
+				return
+			}
 			run(ctx, func(event string, data any) error {
 				b, err := json.Marshal(data)
 				if err != nil {

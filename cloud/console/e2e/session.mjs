@@ -51,15 +51,17 @@ async function signIn(page) {
   await page.locator("input[name=username]").fill(env("HEARTH_STAFF"), { timeout: left() });
   await page.locator("input[name=password]").fill(env("HEARTH_PASSWORD"));
   await click(page.locator("button[type=submit]"));
-  await shown(page.locator("#main"));
+  await shown(page.locator("#main, form [role=alert]"));
+  const refused = page.locator("form [role=alert]");
+  if ((await refused.count()) > 0) throw new Error((await refused.textContent()).trim());
 }
 
 async function find(page) {
   await page.locator("#main input").first().fill(env("HEARTH_PHONE"), { timeout: left() });
   await click(page.locator('#results a[href^="/customers/"]'));
   await page.waitForURL("**/customers/**", { timeout: left() });
-  await shown(page.locator("h1"));
-  return page.locator("h1").first().textContent();
+  await shown(page.locator("[data-customer]"));
+  return page.locator("[data-customer]").textContent();
 }
 
 async function readTimeline(page) {

@@ -20,7 +20,7 @@ export function Who({ view: { customer }, home, tabs, children }: Props) {
   const speaks = isLanguage(customer.language) ? languages[customer.language] : customer.language;
   return (
     <header className={styles.who}>
-      <h1>{customer.name}</h1>
+      <h1 data-customer={customer.id}>{customer.name}</h1>
       <div className={styles.facts}>
         <div>
           {customer.phones.map((phone) => (

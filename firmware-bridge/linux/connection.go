@@ -110,7 +110,8 @@ func (q *inquiry) device(v *view, def rtnl.Route, hasDefault bool) *protocol.Ver
 	began = time.Now()
 	if lease, ok := v.lease(def.Index); ok {
 		q.add(began, protocol.Step{Name: "dhcp.lease", Target: name, Status: protocol.StatusOK, Args: map[string]string{
-			"address": lease.Prefix.String(), "age_s": decimal(lease.Age.Seconds(), 0), "left_s": decimal(lease.Valid.Seconds(), 0)}})
+			"address": lease.Prefix.String(), "age_s": decimal(lease.Age.Seconds(), 0), "left_s": decimal(lease.Valid.Seconds(), 0),
+		}})
 	}
 	return nil
 }

@@ -115,7 +115,8 @@ func (q *inquiry) dhcp() (protocol.Verdict, error) {
 	lease, leased := v.lease(l.Index)
 	if leased {
 		q.add(began, protocol.Step{Name: "dhcp.lease", Target: l.Name, Status: protocol.StatusOK, Args: map[string]string{
-			"address": lease.Prefix.String(), "age_s": decimal(lease.Age.Seconds(), 0), "left_s": decimal(lease.Valid.Seconds(), 0)}})
+			"address": lease.Prefix.String(), "age_s": decimal(lease.Age.Seconds(), 0), "left_s": decimal(lease.Valid.Seconds(), 0),
+		}})
 	} else {
 		q.add(began, protocol.Step{Name: "dhcp.lease", Target: l.Name, Status: protocol.StatusWarn, Code: "none"})
 	}
@@ -313,7 +314,8 @@ func (q *inquiry) wifi() (protocol.Verdict, error) {
 		}
 		found = true
 		s := protocol.Step{Name: "wifi.link", Target: l.Name, Status: protocol.StatusOK, Args: map[string]string{
-			"rssi_dbm": decimal(st.rssi, 0), "bitrate_mbps": decimal(st.bitrate, 1), "retries": decimal(st.retries, 0), "beacon_loss": decimal(st.beaconLoss, 0)}}
+			"rssi_dbm": decimal(st.rssi, 0), "bitrate_mbps": decimal(st.bitrate, 1), "retries": decimal(st.retries, 0), "beacon_loss": decimal(st.beaconLoss, 0),
+		}}
 		if st.rssi < weakSignal {
 			s.Status, s.Code = protocol.StatusWarn, "weak"
 			result = verdict(protocol.SegmentHome, "wifi.weak", "interface", l.Name, "rssi_dbm", decimal(st.rssi, 0))
@@ -348,7 +350,8 @@ func (q *inquiry) scan(l rtnl.Link) {
 	slices.SortFunc(list, func(a, b access) int { return int(b.dbm - a.dbm) })
 	for _, a := range list[:min(len(list), 12)] {
 		q.add(began, protocol.Step{Name: "wifi.heard", Target: l.Name, Status: protocol.StatusOK, Args: map[string]string{
-			"ssid": a.ssid, "mhz": strconv.Itoa(a.mhz), "rssi_dbm": decimal(a.dbm, 0), "ours": strconv.FormatBool(a.current)}})
+			"ssid": a.ssid, "mhz": strconv.Itoa(a.mhz), "rssi_dbm": decimal(a.dbm, 0), "ours": strconv.FormatBool(a.current),
+		}})
 	}
 }
 

@@ -141,8 +141,14 @@ func (d *Driver) columns(r round) error {
 			name  string
 			value uint64
 		}{
-			{"iface.rx_bytes", s.RxBytes}, {"iface.tx_bytes", s.TxBytes}, {"iface.rx_packets", s.RxPackets}, {"iface.tx_packets", s.TxPackets},
-			{"iface.rx_errors", s.RxErrors}, {"iface.tx_errors", s.TxErrors}, {"iface.rx_drops", s.RxDropped}, {"iface.tx_drops", s.TxDropped},
+			{"iface.rx_bytes", s.RxBytes},
+			{"iface.tx_bytes", s.TxBytes},
+			{"iface.rx_packets", s.RxPackets},
+			{"iface.tx_packets", s.TxPackets},
+			{"iface.rx_errors", s.RxErrors},
+			{"iface.tx_errors", s.TxErrors},
+			{"iface.rx_drops", s.RxDropped},
+			{"iface.tx_drops", s.TxDropped},
 		} {
 			counter(c.name, l.Name, func() float64 { return float64(c.value) })
 		}

@@ -247,8 +247,10 @@ func (g *generator) script(t *Trace) Script {
 	}
 	s.Calm = Span{From: 0, To: g.p.From}
 	tr := Trouble{Span: Span{From: g.p.From, To: g.p.To}}
-	paths := []string{"wan.rtt_ms", "wan.loss_ratio", "cloud.rtt_ms", "cloud.loss_ratio",
-		"dns.latency_ms{" + syntheticAlternative + "}", "dns.failure_ratio{" + syntheticAlternative + "}"}
+	paths := []string{
+		"wan.rtt_ms", "wan.loss_ratio", "cloud.rtt_ms", "cloud.loss_ratio",
+		"dns.latency_ms{" + syntheticAlternative + "}", "dns.failure_ratio{" + syntheticAlternative + "}",
+	}
 	switch {
 	case g.p.Trouble == LossyUplink && g.lte:
 		tr.Metrics = paths

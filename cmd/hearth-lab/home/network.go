@@ -148,14 +148,18 @@ func addressTaken(ip string) (bool, error) {
 
 // serve starts DHCP, DNS and the web server.
 func (k *keeper) serve() error {
-	base := []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=", "--group=",
-		"--log-facility=-", "--no-hosts", "--no-resolv", "--bind-interfaces"}
+	base := []string{
+		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=", "--group=",
+		"--log-facility=-", "--no-hosts", "--no-resolv", "--bind-interfaces",
+	}
 	dnsmasq := func(name, host string, args ...string) error {
 		return k.startService(name, k.hosts[host], append(base[:len(base):len(base)], args...)...)
 	}
-	public := []string{"--local-ttl=5", "--local=/test/",
+	public := []string{
+		"--local-ttl=5", "--local=/test/",
 		"--address=/" + CloudName + "/" + CloudAddr, "--address=/" + WebName + "/" + WebAddr,
-		"--address=/probe.home.test/" + ProbeAddr, "--address=/router.home.test/" + GatewayAddr}
+		"--address=/probe.home.test/" + ProbeAddr, "--address=/router.home.test/" + GatewayAddr,
+	}
 	pool := func(from string) string {
 		return fmt.Sprintf("--dhcp-range=%s,%s,255.255.255.0,%d", from, strings.TrimSuffix(from, "100")+"150", leaseSeconds)
 	}

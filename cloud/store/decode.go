@@ -49,15 +49,18 @@ func decodeFast(b []byte, v any, slow cbor.DecMode) error {
 		c := compiler{slow: slow, made: map[reflect.Type]*program{}}
 		prog, _ = programs.LoadOrStore(t, c.compile(t))
 	}
-	d := document{s: string(b), slow: slow}
-	if err := prog.(program)(&d, p.Elem()); err != nil {
-		return err
+	d := documents.Get().(*document)
+	*d = document{s: string(b), slow: slow}
+	err := prog.(program)(d, p.Elem())
+	if err == nil && d.at != len(d.s) {
+		err = errSlow
 	}
-	if d.at != len(d.s) {
-		return errSlow
-	}
-	return nil
+	d.s = ""
+	documents.Put(d)
+	return err
 }
+
+var documents = sync.Pool{New: func() any { return new(document) }}
 
 // Major types and values of RFC 8949.
 const (
@@ -329,7 +332,12 @@ func readSlice(t reflect.Type, elem program) program {
 		if err != nil {
 			return err
 		}
-		v.Set(reflect.MakeSlice(t, n, n))
+		if n == 0 {
+			v.Set(reflect.MakeSlice(t, 0, 0)) // empty is not nil
+			return nil
+		}
+		v.Grow(n)
+		v.SetLen(n)
 		for i := range n {
 			if err := elem(d, v.Index(i)); err != nil {
 				return err

@@ -21,10 +21,23 @@ type session struct {
 	keys   []store.Key // scratch
 }
 
+// openTable is a table's buckets, each opened when it is first needed: that is a search of its own.
 type openTable struct {
+	tx      *bbolt.Tx
+	names   *tableNames
 	primary *bbolt.Bucket
 	get     *bbolt.Cursor // for point reads: reusing it saves an allocation each
 	indexes []*bbolt.Bucket
+}
+
+func (tab *openTable) index(i int) *bbolt.Bucket {
+	if tab.indexes == nil {
+		tab.indexes = make([]*bbolt.Bucket, len(tab.names.indexes))
+	}
+	if tab.indexes[i] == nil {
+		tab.indexes[i] = tab.tx.Bucket(tab.names.indexes[i])
+	}
+	return tab.indexes[i]
 }
 
 func (db *DB) begin(writable bool) (*session, error) {
@@ -45,13 +58,9 @@ func (s *session) open(schema *store.Schema) (*openTable, error) {
 	}
 	t := &s.tables[i]
 	if t.primary == nil {
-		n := &s.db.names[i]
-		t.primary = s.tx.Bucket(n.primary)
+		t.tx, t.names = s.tx, &s.db.names[i]
+		t.primary = s.tx.Bucket(t.names.primary)
 		t.get = t.primary.Cursor()
-		t.indexes = make([]*bbolt.Bucket, len(n.indexes))
-		for j, name := range n.indexes {
-			t.indexes[j] = s.tx.Bucket(name)
-		}
 	}
 	return t, nil
 }
@@ -247,9 +256,9 @@ func (p indexPlan) apply(tab *openTable) error {
 		switch {
 		case c.stays:
 		case c.put:
-			err = tab.indexes[c.index].Put(c.key, nil)
+			err = tab.index(c.index).Put(c.key, nil)
 		default:
-			err = tab.indexes[c.index].Delete(c.key)
+			err = tab.index(c.index).Delete(c.key)
 		}
 		if err != nil {
 			return err

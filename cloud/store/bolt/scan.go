@@ -100,7 +100,7 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 	}
 	bucket := tab.primary
 	if ix >= 0 {
-		bucket = tab.indexes[ix]
+		bucket = tab.index(ix)
 	}
 	var (
 		skip     = len(t.tenant) + 1

@@ -268,20 +268,28 @@ func problemView(p outbreak.Problem) httpapi.Problem {
 	}
 }
 
-// secretFile reads a secret from a file of mode 0600, or makes one of 256 bits there.
+// secretFile reads a secret from a file of mode 0600, or makes one of 256 bits there. Of several instances
+// that start at once, the first one's secret counts.
 func secretFile(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case err == nil:
 		secret := make([]byte, 32)
 		rand.Read(secret)
-		b = []byte(base64.StdEncoding.EncodeToString(secret))
-		err = os.WriteFile(path, b, 0o600)
+		_, err = f.WriteString(base64.StdEncoding.EncodeToString(secret))
+		err = errors.Join(err, f.Sync(), f.Close())
+	case errors.Is(err, fs.ErrExist):
+		err = nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
-	if len(b) < 32 {
-		return nil, fmt.Errorf("secret %s is %d bytes, want at least 32; delete it to have a new one made", path, len(b))
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) < 32 {
+		err = fmt.Errorf("%s is %d bytes, want at least 32; delete it to have a new one made", path, len(b))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("secret: %w", err)
 	}
 	return b, nil
 }

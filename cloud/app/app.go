@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,7 +25,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/effects"
 	"github.com/hearthline/hearthline/cloud/fleet"
 	"github.com/hearthline/hearthline/cloud/gateway"
-	"github.com/hearthline/hearthline/cloud/gateway/wake"
+	"github.com/hearthline/hearthline/cloud/gateway/external"
 	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/cloud/outbreak"
@@ -51,11 +52,18 @@ type Options struct {
 	Enrol       string   // where devices enrol; "" means ":8884"
 	Hosts       []string // names and addresses that devices know this service by, the first to be sent to; nil means localhost
 
+	// Broker is the address (tls://host:port) of a broker cluster that devices connect to instead of us; ""
+	// serves them here. MQTT is then the host:port that they are told. Instances share Data and the store.
+	Broker   string
+	Instance string // unique among the instances, and kept over restarts; for Broker
+
 	PlanFolder string              // of signed plans, in a folder for each tenant where there are several; "" means Data/plans
 	PlanKeys   []ed25519.PublicKey // whose signatures on plans count
 
 	DiagnosisUnasked bool                // policy: a session that may only diagnose needs no consent
 	TURN             *assist.TURNOptions // nil: none; its Secret is made when empty
+
+	Backup func(io.Writer) (int64, error) // copies the store while it is in use; nil where the database has its own tools
 
 	Outbreak OutbreakOptions
 	Version  string
@@ -78,7 +86,6 @@ type App struct {
 	log      *slog.Logger
 	now      func() time.Time
 	db       *wakingDB
-	live     *wake.Local
 	timeline *timeline.Log
 	remedy   *remedy.Remedy
 	sessions *session.Keeper
@@ -98,7 +105,7 @@ func New(ctx context.Context, opts Options) (_ *App, err error) {
 	if opts.DB == nil || opts.Data == "" || len(opts.Tenants) == 0 {
 		return nil, errors.New("app: DB, Data and Tenants are required")
 	}
-	a := &App{opts: opts, log: opts.Logger, now: opts.Clock, live: new(wake.Local)}
+	a := &App{opts: opts, log: opts.Logger, now: opts.Clock}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -108,11 +115,11 @@ func New(ctx context.Context, opts Options) (_ *App, err error) {
 	if err := os.MkdirAll(opts.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	a.db = &wakingDB{DB: opts.DB, wake: a.live.Wake, enqueued: func(queue string) {
-		if a.effects != nil {
-			a.effects.Wake(queue)
-		}
-	}}
+	a.db = &wakingDB{
+		DB:       opts.DB,
+		wake:     func(tenant, home string) { a.gateway.Waker().Wake(tenant, home) },
+		enqueued: func(queue string) { a.effects.Wake(queue) },
+	}
 	if err := a.build(); err != nil {
 		return nil, err
 	}
@@ -203,8 +210,13 @@ func (a *App) build() (err error) {
 	for _, k := range a.opts.PlanKeys {
 		planKeys = append(planKeys, k)
 	}
+	var cluster *external.Options
+	if a.opts.Broker != "" {
+		cluster = &external.Options{Broker: a.opts.Broker, Instance: a.opts.Instance}
+	}
 	a.gateway, err = gateway.New(gateway.Options{
-		DB: a.db, Dir: filepath.Join(a.opts.Data, "gateway"), Devices: presence, Timeline: a.timeline,
+		External: cluster,
+		DB:       a.db, Dir: filepath.Join(a.opts.Data, "gateway"), Devices: presence, Timeline: a.timeline,
 		Telemetry: telemetry.Keeper{}, Presence: presence, Tenants: a.tenants,
 		Listen: a.opts.MQTT, EnrolAt: a.opts.Enrol, Hosts: a.opts.Hosts,
 		PlanKeys: func(string) [][]byte { return planKeys },
@@ -235,7 +247,8 @@ func (a *App) buildHTTP() error {
 		Services: httpapi.Services{
 			DB: a.db, Log: a.timeline, Inbox: inbox, Remedy: a.remedy, Sessions: a.sessions,
 			Tenant: a.opts.Tenants[0].ID, Region: a.opts.Region,
-			Live: a.live, Telemetry: charts{a.db}, Health: scores{a}, Problems: problems{a.db}, Signals: signals{a}, Enrolment: enrolment{a},
+			Live: a.gateway.Waker(), Telemetry: charts{a.db}, Health: scores{a}, Problems: problems{a.db}, Signals: signals{a}, Enrolment: enrolment{a},
+			Backup: a.opts.Backup,
 		},
 		Version: a.opts.Version, Secure: a.opts.Secure || a.opts.Certificate != "", Logger: a.log, Now: a.now,
 	})
@@ -265,9 +278,13 @@ func Tables() (all []store.Declared) {
 // Addrs are where the service listens.
 type Addrs struct{ HTTP, MQTT, Enrol net.Addr }
 
-// Addrs returns where the service listens.
+// Addrs returns where the service listens; MQTT is nil when devices connect to a broker cluster.
 func (a *App) Addrs() Addrs {
-	return Addrs{a.listener.Addr(), a.gateway.Addr(), a.gateway.EnrolAddr()}
+	at := Addrs{HTTP: a.listener.Addr(), Enrol: a.gateway.EnrolAddr()}
+	if a.opts.Broker == "" {
+		at.MQTT = a.gateway.Addr()
+	}
+	return at
 }
 
 // Run serves until ctx ends, or until a part of the service fails, and waits for all of it.

@@ -175,7 +175,7 @@ func (w *world) last(kind cloud.Kind) cloud.Entry {
 // until waits until the timeline has n entries of a kind, and returns the newest.
 func (w *world) until(kind cloud.Kind, n int) cloud.Entry {
 	w.t.Helper()
-	woken, stop := w.live.Subscribe(tenant, home)
+	woken, stop := w.gateway.Waker().Subscribe(tenant, home)
 	defer stop()
 	late := time.After(15 * time.Second)
 	for w.count(kind) < n {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -30,6 +31,7 @@ type Services struct {
 	Problems  ProblemSource
 	Signals   Signals
 	Enrolment Enrolment
+	Backup    func(io.Writer) (int64, error) // writes a consistent copy of the store; nil where the database has its own
 }
 
 // Live tells of changes as they are committed.

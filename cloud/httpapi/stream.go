@@ -122,7 +122,25 @@ func (a *API) changes(tenant string, homes ...string) (func(context.Context, sen
 	}, nil
 }
 
+// backup streams the store. A reader finds out by the checksum whether it has all of it.
+func (a *API) backup(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	if a.Backup == nil {
+		return nil, fault(ctx, a.opts.Logger, "backup", missing("a store that makes backups"))
+	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		hctx.SetHeader("Content-Type", "application/octet-stream")
+		if n, err := a.Backup(hctx.BodyWriter()); err != nil {
+			a.opts.Logger.Error("backup broke off", "bytes", n, "error", err)
+		}
+	}}, nil
+}
+
 func (a *API) registerStreams() {
+	op := a.operation("backup")
+	op.Responses = map[string]*huma.Response{"200": {
+		Description: "The backup", Content: map[string]*huma.MediaType{"application/octet-stream": {}},
+	}}
+	huma.Register(a.huma, op, a.backup)
 	events := map[string]any{"changed": Changed{}, "alive": Alive{}}
 	stream(a, "events", events, func(ctx context.Context, _ *struct{}) (func(context.Context, send) error, error) {
 		return a.changes(who(ctx).tenant, "")

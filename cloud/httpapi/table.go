@@ -64,6 +64,7 @@ var routes = []route{
 	{"enrolment-token", access.Admins, http.MethodPost, "/v1/devices/{device}/enrolment-token", "Make a one-time token by which the device gets its certificate"},
 	{"inbox-link", access.Admins, http.MethodPost, "/v1/customers/{customer}/inbox-link", "Make the signed link of a customer's inbox"},
 	{"add-staff", access.Admins, http.MethodPost, "/v1/staff", "Add a person of support"},
+	{"backup", access.Admins, http.MethodGet, "/v1/backup", "A backup of the store, with its checksum, taken while the service runs"},
 	{"dead-jobs", access.Admins, http.MethodGet, "/v1/jobs/dead", "Work that was given up and waits for a person"},
 	{"revive-job", access.Admins, http.MethodPost, "/v1/jobs/dead/{queue}/{job}/revive", "Try it again"},
 

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,9 +44,11 @@ type config struct {
 		SecureCookies bool   `mapstructure:"secure_cookies"`
 	} `mapstructure:"http"`
 	Devices struct {
-		MQTT  string   `mapstructure:"mqtt"`
-		Enrol string   `mapstructure:"enrol"`
-		Hosts []string `mapstructure:"hosts"`
+		MQTT     string   `mapstructure:"mqtt"`
+		Broker   string   `mapstructure:"broker"`
+		Instance string   `mapstructure:"instance"`
+		Enrol    string   `mapstructure:"enrol"`
+		Hosts    []string `mapstructure:"hosts"`
 	} `mapstructure:"devices"`
 	Plans struct {
 		Folder string   `mapstructure:"folder"`
@@ -86,6 +90,8 @@ func flags(name string) *pflag.FlagSet {
 	f.String("http.key", "", "PEM file of its key")
 	f.Bool("http.secure_cookies", false, "send cookies over HTTPS only, for a proxy that ends TLS; always so with http.certificate")
 	f.String("devices.mqtt", ":8883", "where devices connect (MQTT over mutual TLS)")
+	f.String("devices.broker", "", "broker cluster (tls://host:port) that devices connect to instead; devices.mqtt is then the host:port that they are told")
+	f.String("devices.instance", "", "name of this instance among those that share the broker; default is the host's name")
 	f.String("devices.enrol", ":8884", "where devices enrol (HTTPS)")
 	f.StringSlice("devices.hosts", []string{"localhost", "127.0.0.1", "::1"}, "names and addresses that devices know this service by; they are sent to the first")
 	f.String("plans.folder", "", "folder of signed plans; default is DATA/plans")
@@ -175,6 +181,21 @@ func (c *config) check() error {
 		return errors.New("configuration: store.url is missing for store.engine postgres")
 	case c.Store.Engine == "bolt" && c.Store.URL != "":
 		return errors.New("configuration: store.url is set, but store.engine is bolt")
+	}
+	if c.Devices.Broker != "" {
+		if u, err := url.Parse(c.Devices.Broker); err != nil || u.Host == "" {
+			return fmt.Errorf("configuration: devices.broker is %q, want tls://host:port", c.Devices.Broker)
+		}
+		if host, _, err := net.SplitHostPort(c.Devices.MQTT); err != nil || host == "" {
+			return fmt.Errorf("configuration: devices.mqtt is %q, want the host:port of the broker that devices are told", c.Devices.MQTT)
+		}
+		if c.Devices.Instance == "" {
+			host, err := os.Hostname()
+			if err != nil {
+				return fmt.Errorf("configuration: devices.instance is missing: %w", err)
+			}
+			c.Devices.Instance = host
+		}
 	}
 	if len(c.Devices.Hosts) == 0 {
 		return errors.New("configuration: devices.hosts is empty; devices must know the service by a name")

@@ -41,12 +41,19 @@ func serve(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	opts.DB = db
+	if file, ok := db.(*bolt.DB); ok {
+		opts.Backup = file.Backup
+	}
 	a, err := app.New(ctx, opts)
 	if err != nil {
 		return err
 	}
 	at := a.Addrs()
-	log.Info("serving", "http", at.HTTP.String(), "mqtt", at.MQTT.String(), "enrol", at.Enrol.String(), "tenant", c.Tenant.ID, "version", version)
+	mqtt := c.Devices.Broker
+	if at.MQTT != nil {
+		mqtt = at.MQTT.String()
+	}
+	log.Info("serving", "http", at.HTTP.String(), "mqtt", mqtt, "enrol", at.Enrol.String(), "tenant", c.Tenant.ID, "version", version)
 	return a.Run(ctx)
 }
 
@@ -76,7 +83,7 @@ func (c *config) options(log *slog.Logger) (app.Options, error) {
 	return app.Options{
 		Data: c.Data, Tenants: c.tenants(), Region: c.Tenant.PhoneRegion,
 		HTTP: c.HTTP.Listen, Certificate: c.HTTP.Certificate, Key: c.HTTP.Key, Secure: c.HTTP.SecureCookies,
-		MQTT: c.Devices.MQTT, Enrol: c.Devices.Enrol, Hosts: c.Devices.Hosts,
+		Broker: c.Devices.Broker, Instance: c.Devices.Instance, MQTT: c.Devices.MQTT, Enrol: c.Devices.Enrol, Hosts: c.Devices.Hosts,
 		PlanFolder: c.Plans.Folder, PlanKeys: keys, DiagnosisUnasked: c.Policy.DiagnosisUnasked, TURN: turn,
 		Outbreak: app.OutbreakOptions{Step: c.Outbreak.Step, Every: c.Outbreak.Every, Apart: c.Outbreak.Apart, Learn: c.Outbreak.Learn},
 		Version:  version, Logger: log,

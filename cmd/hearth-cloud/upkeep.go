@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/hearthline/hearthline/cloud/app"
+	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 )
 
@@ -49,6 +50,9 @@ func backup(_ context.Context, args []string) (err error) {
 		return err
 	}
 	db, err := bolt.Open(bolt.Options{Path: c.file()}, app.Tables()...)
+	if errors.Is(err, store.ErrUnavailable) {
+		return fmt.Errorf("%w: the service is running; have it make the backup with hearthctl backup", err)
+	}
 	if err != nil {
 		return err
 	}

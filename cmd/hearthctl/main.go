@@ -21,6 +21,7 @@ var commands = []struct {
 	{"plans", "sign the standard plans, or your own, for a tenant", signPlans},
 	{"show", "verify a signed plan and print it", showPlan},
 	{"find", "look a customer up by phone, name, e-mail, account or device", find},
+	{"backup", "take a backup of the store of a running service", backup},
 	{"timeline", "print the timeline of a home as a table, and follow it", timeline},
 }
 

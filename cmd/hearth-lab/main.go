@@ -13,6 +13,7 @@ import (
 
 	"github.com/hearthline/hearthline/cmd/hearth-lab/chaos"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/fleet"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/footprint"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/homefit"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/ingest"
@@ -32,6 +33,7 @@ type tool struct {
 var tools = []tool{
 	{"chaos", "breaks everything between devices and timeline, and counts", chaos.Run},
 	{"fleet", "many real agents over replayed homes, in one process", fleet.Run},
+	{"footprint", "what the agent costs a hub, beside node_exporter and collectd", footprint.Run},
 	{"home", "a home of network namespaces with real faults", home.Run},
 	{"homefit", "fits the hub's risk model to recorded homes", homefit.Run},
 	{"linkfault", "trains on links, predicts the faults of others", linkfault.Run},

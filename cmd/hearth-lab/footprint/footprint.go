@@ -1,0 +1,129 @@
+// Package footprint measures what the agent costs a hub: the size of its binary on four processors and what
+// each library adds to it, its resident memory and its CPU time beside node_exporter and collectd, all three
+// at the same interval on the same machine at the same time.
+package footprint
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Run is the tool `hearth-lab footprint`. It must be started in the repository, since it builds.
+func Run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("footprint", flag.ContinueOnError)
+	interval := flags.Duration("interval", 10*time.Second, "between samples of all three")
+	long := flags.Duration("for", 3*time.Minute, "how long to watch; longer is steadier")
+	libraries := flags.Bool("libraries", true, "weigh each library (a dozen builds)")
+	running := flags.Bool("running", true, "watch the three run")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "hearthline-footprint-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := sizes(ctx, dir); err != nil {
+		return err
+	}
+	if *libraries {
+		if err := weigh(ctx, dir); err != nil {
+			return err
+		}
+	}
+	if *running {
+		return watch(ctx, dir, *interval, *long)
+	}
+	return nil
+}
+
+// build returns the size of a package's stripped binary.
+func build(ctx context.Context, out, arch, pkg string) (int64, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOARM=7", "GOMIPS=softfloat")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build %s for %s: %w: %s", pkg, arch, err, text)
+	}
+	st, err := os.Stat(out)
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+const mb = 1e6
+
+// sizes prints the stripped binary on each processor.
+func sizes(ctx context.Context, dir string) error {
+	fmt.Println("stripped binary of hearth-agent, MB (10^6 bytes)")
+	for _, a := range []struct {
+		arch, name string
+		goal       float64
+	}{{"amd64", "amd64", 8}, {"arm64", "arm64", 8}, {"arm", "armv7", 8}, {"mipsle", "mipsle", 9}} {
+		size, err := build(ctx, filepath.Join(dir, "hearth-agent-"+a.arch), a.arch, "./cmd/hearth-agent")
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %-8s %6.2f   goal %.0f\n", a.name, float64(size)/mb, a.goal)
+	}
+	return nil
+}
+
+// library is one import with a use that keeps its code in the binary.
+type library struct{ name, path, use string }
+
+// In this order each is added to the ones before, so that shared dependencies count once, for the first.
+var weighed = []library{
+	{"runtime, os, fmt", "fmt", `fmt.Println("x")`},
+	{"crypto/tls", "crypto/tls", `c, _ := tls.Dial("tcp", "x", &tls.Config{}); fmt.Println(c)`},
+	{"go.etcd.io/bbolt", "go.etcd.io/bbolt", `db, err := bbolt.Open("x", 0, nil); fmt.Println(db.Update(func(tx *bbolt.Tx) error { b, _ := tx.CreateBucket(nil); return b.Put(nil, nil) }), err)`},
+	{"fxamacker/cbor", "github.com/fxamacker/cbor/v2", `b, _ := cbor.Marshal(1); fmt.Println(cbor.Unmarshal(b, new(int)))`},
+	{"veraison/go-cose", "github.com/veraison/go-cose", `var m cose.Sign1Message; fmt.Println(m.UnmarshalCBOR(nil), m.Verify(nil, nil))`},
+	{"encoding/json", "encoding/json", `fmt.Println(json.Unmarshal(nil, nil)); fmt.Println(json.Marshal(1))`},
+	{"log/slog", "log/slog", `slog.New(slog.NewTextHandler(nil, nil)).Info("x")`},
+	{"net/http (client)", "net/http", `t := &http.Transport{}; fmt.Println(t.RoundTrip(nil))`},
+	{"eclipse/paho", "github.com/eclipse/paho.mqtt.golang", `c := mqtt.NewClient(mqtt.NewClientOptions()); c.Connect(); c.Subscribe("x", 1, nil); c.Publish("x", 1, false, nil); c.Disconnect(0)`},
+	{"firmware-bridge/linux", "github.com/hearthline/hearthline/firmware-bridge/linux", `d, err := linux.New(linux.Options{}); var i any = d; fmt.Println(i.(fmt.Stringer), err)`},
+}
+
+// weigh prints what each library adds to a binary that has the ones above it.
+func weigh(ctx context.Context, dir string) error {
+	here, err := os.MkdirTemp(".", ".footprint-") // inside the module, so that its versions count
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(here)
+	fmt.Println("\nwhat each adds to those above it, amd64, MB")
+	var before int64
+	for n := range weighed {
+		var imports, uses strings.Builder
+		for _, l := range weighed[:n+1] {
+			fmt.Fprintf(&imports, "import %q\n", l.path)
+			fmt.Fprintf(&uses, "\tif len(os.Args) > 1 { %s }\n", l.use)
+		}
+		name := filepath.Join(here, "main.go")
+		imports.WriteString("import \"os\"\n")
+		text := "package main\n" + strings.ReplaceAll(imports.String(), `import "github.com/eclipse`, `import mqtt "github.com/eclipse`) + "func main() {\n" + uses.String() + "}\n"
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return err
+		}
+		size, err := build(ctx, filepath.Join(dir, "weigh"), "amd64", name)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %-22s %+6.2f   %6.2f\n", weighed[n].name, float64(size-before)/mb, float64(size)/mb)
+		before = size
+	}
+	st, err := os.Stat(filepath.Join(dir, "hearth-agent-amd64"))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("  %-22s %+6.2f   %6.2f\n", "the agent itself", float64(st.Size()-before)/mb, float64(st.Size())/mb)
+	return nil
+}

@@ -164,8 +164,9 @@ func (o *Outbreak) link(ctx context.Context, tenant string, p Problem, victims [
 
 func (o *Outbreak) linkDevice(tx store.Tx, p Problem, v victim) error {
 	a, err := affected.Get(tx, v.home, p.ID, v.device)
+	news := errors.Is(err, store.ErrNotFound)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case news:
 		now := o.opts.Now().UTC()
 		a = Affected{Home: v.home, Problem: p.ID, Device: v.device, Told: now}
 		e := entry(p, v.home, cloud.KindProblemLinked, now)
@@ -193,7 +194,11 @@ func (o *Outbreak) linkDevice(tx store.Tx, p Problem, v victim) error {
 				return err
 			}
 			a.Tickets = append(a.Tickets, t.ID)
+			news = true
 		}
+	}
+	if !news {
+		return nil
 	}
 	return affected.Put(tx, &a)
 }

@@ -6,7 +6,7 @@
 //	counts -> fleet-wide factor divided out -> belief about each device -> log likelihood ratios
 //	       -> summed over cohorts -> score -> threshold -> alarm
 //
-// A device is compared with itself. Its hidden hazard moves between a dozen levels with probabilities
+// A device is compared with itself. Its hidden hazard moves between a few levels with probabilities
 // learned from the fleet's quiet past (see hazard), so a burst on a bursty device is no news and one
 // fault on a device that never fails is. For each of the last seven steps, and three starts further back
 // for what creeps up, the belief is carried on as if the device had gone bad then, in each of four ways:

@@ -26,6 +26,10 @@ type fleet struct {
 // soonest is the part of a step that must be over before it is looked at.
 const soonest = 0.25
 
+// hasty is how much higher an alarm must score in a step that is not over: such a step is looked at many
+// times, and each look is a chance to err. What is real passes it a few looks later, or at the step's end.
+const hasty = math.Ln2
+
 // Scan looks for cohorts that have gone bad, opens and updates problems, links homes and tickets, and
 // closes what is over. It may be repeated at will.
 func (o *Outbreak) Scan(ctx context.Context, tenant string) error {
@@ -215,6 +219,9 @@ func (o *Outbreak) look(ctx context.Context, tenant string, f *fleet, open []Pro
 		// reported late can raise it after the fact.
 		lasts := slices.ContainsFunc(lasting, func(c scan.Cohort) bool { return slices.Equal(c, a.Cohort) })
 		if f.first+int64(a.Step) < scanned && !lasts {
+			continue
+		}
+		if a.Step == len(f.counts)-1 && f.filled < 1 && a.Score < d.Threshold()+hasty {
 			continue
 		}
 		if open, err = o.raise(ctx, tenant, f, a, d.Threshold(), open, known, now); err != nil {

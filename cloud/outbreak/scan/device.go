@@ -5,7 +5,7 @@ const (
 	recent = week          // every one of the last steps is tried as the one it began at,
 	ramp   = 3             // and three earlier ones, a week apart, for what creeps up
 	starts = recent + ramp // starts under test at any time
-	ways   = 4             // ways to go bad under test
+	ways   = 5             // ways to go bad under test
 )
 
 // shifts are the ways to go bad that are tried; what lies between them is found a little later.
@@ -15,6 +15,7 @@ func (h *hazard) shifts() [ways]shift {
 		{times: 3.5},
 		{times: 1, plus: 0.7 * h.mean},
 		{times: 1, plus: 2 * h.mean},
+		{times: 1, plus: 15 * h.mean}, // where faults are rare, a bad batch is many times worse than the mean
 	}
 }
 

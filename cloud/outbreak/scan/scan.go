@@ -9,7 +9,7 @@
 // A device is compared with itself. Its hidden hazard moves between a few levels with probabilities
 // learned from the fleet's quiet past (see hazard), so a burst on a bursty device is no news and one
 // fault on a device that never fails is. For each of the last seven steps, and three starts further back
-// for what creeps up, the belief is carried on as if the device had gone bad then, in each of four ways:
+// for what creeps up, the belief is carried on as if the device had gone bad then, in each of five ways:
 // its own hazard multiplied, or a hazard added that hits healthy devices too. A cohort's evidence is the
 // sum of its devices' log likelihood ratios, and its score the evidence averaged over starts and ways,
 // times the cohort's share of prior suspicion (half of it is on what batches are made of). So a cohort that is too wide pays for its healthy devices,

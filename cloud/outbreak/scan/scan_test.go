@@ -123,6 +123,41 @@ func TestACohortThatGoesBadIsFoundAndNamed(t *testing.T) {
 	}
 }
 
+func TestABadBatchOfAReliableFleetIsSeenAfterAHandfulOfDevices(t *testing.T) {
+	for name, c := range map[string]struct {
+		devices, most int
+		rate, worse   float64
+		bad           Cohort
+	}{
+		"thousands of devices that hardly ever fail":    {2000, 20, 0.001, 0.03, Cohort{"m1", "f1", Any}},
+		"a few dozen devices of which none ever failed": {60, 10, 0, 0.15, Cohort{Any, "f1", Any}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(17, c.devices)
+			for i := range f.rate {
+				f.rate[i] = c.rate
+			}
+			d := f.learned(t)
+			for range 10 {
+				alarms := observe(t, d, f.day(func(i int, h float64) float64 {
+					if c.bad.Contains(f.labels[i]) {
+						return h + c.worse
+					}
+					return h
+				}))
+				if len(alarms) == 0 {
+					continue
+				}
+				if a := alarms[0]; a.Faulty > c.most || !slices.Equal(a.Cohort, c.bad) {
+					t.Errorf("%v was named after %d devices, want %v after at most %d", a.Cohort, a.Faulty, c.bad, c.most)
+				}
+				return
+			}
+			t.Error("not seen at all")
+		})
+	}
+}
+
 func TestAQuietFleetRaisesFewAlarms(t *testing.T) {
 	alarms, days := 0, 0
 	for seed := range uint64(6) {

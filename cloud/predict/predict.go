@@ -33,6 +33,12 @@ type Sample struct {
 type Fault struct {
 	From, To float64 // seconds on the history's clock
 	Kind     string
+	// Onset is when the first sign could be seen, where that is known because the fault was made on purpose; 0 means
+	// unknown. Before a known onset there is nothing to foretell: it was a throw of dice.
+	Onset float64
+	// Unclear says that it may or may not have been felt, such as a DHCP server that is gone while leases still
+	// run: nothing is learned from that time.
+	Unclear bool
 }
 
 // Source yields the histories to learn from. Histories may come more than once and must then be the same.

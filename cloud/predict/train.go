@@ -156,7 +156,12 @@ func (p *Plan) follow(m *risk.Model, h History, take func(o *risk.Observer, faul
 		taken = s.At
 		ahead, settling := false, false
 		for _, f := range h.Faults {
-			ahead = ahead || f.From <= s.At+p.Horizon && f.To >= s.At
+			near := f.From <= s.At+p.Horizon && f.To >= s.At
+			if f.Unclear {
+				settling = settling || near || s.At > f.To && s.At <= f.To+p.Settle
+				continue
+			}
+			ahead = ahead || near && s.At >= f.Onset
 			settling = settling || s.At > f.To && s.At <= f.To+p.Settle
 		}
 		if ahead || !settling {

@@ -19,6 +19,7 @@ import (
 	"github.com/hearthline/hearthline/cmd/hearth-lab/ingest"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/linkfault"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/outbreak"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/report"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/storebench"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/wire"
 )
@@ -40,6 +41,7 @@ var tools = []tool{
 	{"ingest", "durable ingest beside mosquitto, paho and bbolt", ingest.Run},
 	{"outbreak", "finds a cohort of devices that goes bad; makes and judges such fleets", outbreak.Run},
 	{"store", "fills a store and measures what people wait for, beside the raw engine", storebench.Run},
+	{"report", "judges the link fault models: tables, intervals, plots", report.Run},
 	{"wire", "bytes and nanoseconds per telemetry value", wire.Run},
 }
 

@@ -78,7 +78,8 @@ func (o *Observer) Bind(metric string) int {
 		if instance != "" {
 			door += "{" + instance
 		}
-		o.binds[h].gate = o.Bind(door)
+		g := o.Bind(door) // may move binds
+		o.binds[h].gate = g
 	}
 	return h
 }

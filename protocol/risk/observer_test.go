@@ -145,8 +145,11 @@ func TestOnlyInstancesInUseCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := NewObserver(m)
-	slow, other, otherOn := o.Bind("dns.latency_ms{a}"), o.Bind("dns.latency_ms{b}"), o.Bind("dns.active{b}")
-	slowOn := o.Bind("dns.active{a}")
+	slow := o.Bind("dns.latency_ms{a}") // before its gate is known, and again with it already there
+	other, otherOn, slowOn := o.Bind("dns.latency_ms{b}"), o.Bind("dns.active{b}"), o.Bind("dns.active{a}")
+	if o.binds[slow].gate != slowOn || o.binds[other].gate != otherOn {
+		t.Fatal("gates are not bound to their instances")
+	}
 	x := make([]float32, 1)
 	for i, c := range []struct{ a, b float64 }{{1, 0}, {0, 1}, {1, 1}, {0, 0}} {
 		o.Put(slow, 900)

@@ -26,13 +26,15 @@ import (
 // Run is the tool: homefit [flags] FOLDER...
 func Run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("homefit", flag.ContinueOnError)
-	out := fs.String("out", "namespaced-home", "writes OUT.model and OUT.baseline")
+	out := fs.String("out", "namespaced-home", "writes OUT.model.cbor and OUT.baseline.cbor")
 	version := fs.Uint64("version", 1, "version of the model")
-	horizon := fs.Float64("horizon", 15, "seconds ahead that are predicted")
+	horizon := fs.Float64("horizon", 60, "seconds ahead that are predicted")
 	fast := fs.Float64("fast", 5, "time constant of \"just now\" in seconds")
 	slow := fs.Float64("slow", 300, "time constant of \"usual\" in seconds")
-	skip := fs.String("without", "dhcp-gone", "kinds of fault that do not count, by commas: a home without a DHCP server works until the lease is up")
-	trees := fs.Bool("trees", false, "add boosted trees to the logistic")
+	unclear := fs.String("unclear", "dhcp-gone", "kinds of fault, by commas, that may or may not be felt: their time is neither learned from nor judged")
+	trees := fs.Bool("trees", true, "add boosted trees to the logistic")
+	test := fs.String("test", "", "folders, by commas, of homes that are only judged")
+	verbose := fs.Bool("v", false, "print every false alarm with its reasons")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func Run(ctx context.Context, args []string) error {
 	var histories predict.Histories
 	kinds := map[string]int{}
 	for _, dir := range fs.Args() {
-		h, err := read(dir, strings.Split(*skip, ","))
+		h, err := read(dir, strings.Split(*unclear, ","))
 		if err != nil {
 			return err
 		}
@@ -54,7 +56,7 @@ func Run(ctx context.Context, args []string) error {
 	plan := predict.Plan{
 		Name: "namespaced-home", Version: *version, Horizon: *horizon, Input: predict.HubInput(*fast, *slow),
 		About:  fmt.Sprintf("fitted on %d homes of network namespaces with faults injected on purpose; it knows no real home", len(histories)),
-		Warmup: 60, Every: 1, Settle: 20, Folds: len(histories), MinAge: 20, Trees: *trees, Seed: 1,
+		Warmup: 60, Every: 1, Settle: 30, Folds: len(histories), MinAge: 20, Trees: *trees, Seed: 1,
 	}
 	t, err := predict.Train(ctx, histories, plan)
 	if err != nil {
@@ -68,7 +70,7 @@ func Run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{*out + ".model": b, *out + ".baseline": state} {
+	for name, data := range map[string][]byte{*out + ".model.cbor": b, *out + ".baseline.cbor": state} {
 		if err := os.WriteFile(name, data, 0o644); err != nil {
 			return err
 		}
@@ -77,7 +79,11 @@ func Run(ctx context.Context, args []string) error {
 	fmt.Printf("%d homes, %d moments, %d of them with a fault within %g s; faults: %v\n", t.Homes, q.N, q.Faults, *horizon, kinds)
 	fmt.Printf("on homes left out: average precision %.3f, Brier %.4f (always saying the mean: %.4f), calibration error %.4f\n",
 		q.AP, q.Brier, q.Observed*(1-q.Observed), q.ECE)
-	var a alarms
+	a := alarms{say: func(format string, args ...any) {
+		if *verbose {
+			fmt.Printf(format+"\n", args...)
+		}
+	}}
 	for i := range histories {
 		others := slices.Concat(histories[:i:i], histories[i+1:])
 		t, err := predict.Train(ctx, others, plan)
@@ -86,10 +92,20 @@ func Run(ctx context.Context, args []string) error {
 		}
 		a.add(t.Model, histories[i])
 	}
-	fmt.Printf("on homes left out, with their thresholds: %d of %d faults raised before their end, %d of them before full strength; %d false alarms in %.1f h\n",
-		a.found, a.faults, a.early, a.wrong, a.seconds/3600)
-	fmt.Printf("missed: %v\nthe model raises at %.2f and clears at %.2f\n", a.missed, t.Model.Raise, t.Model.Clear)
-	fmt.Printf("%s.model %d bytes, %s.baseline %d bytes\n", *out, len(b), *out, len(state))
+	fmt.Printf("on homes left out, with their thresholds: %s\n", &a)
+	if *test != "" {
+		b := alarms{say: a.say}
+		for _, dir := range strings.Split(*test, ",") {
+			h, err := read(dir, strings.Split(*unclear, ","))
+			if err != nil {
+				return err
+			}
+			b.add(t.Model, h)
+		}
+		fmt.Printf("on the test homes: %s\n", &b)
+	}
+	fmt.Printf("the model raises at %.2f and clears at %.2f\n", t.Model.Raise, t.Model.Clear)
+	fmt.Printf("%s.model.cbor %d bytes, %s.baseline.cbor %d bytes\n", *out, len(b), *out, len(state))
 	return nil
 }
 
@@ -100,7 +116,7 @@ func baseline(m *risk.Model, homes predict.Histories) ([]byte, error) {
 	for _, h := range homes {
 		end := math.Inf(1)
 		for _, f := range h.Faults {
-			end = math.Min(end, f.From)
+			end = math.Min(end, f.Onset)
 		}
 		o := risk.NewObserver(m)
 		first, last := math.NaN(), 0.0
@@ -138,13 +154,25 @@ func play(o *risk.Observer, s predict.Sample) risk.Risk {
 
 // alarms counts what an operator would see: faults in which the model was high, and alarms outside any.
 type alarms struct {
-	faults, found, early, wrong int
-	seconds                     float64
-	missed                      map[string]int
+	faults, gradual, found, early, wrong int
+	ahead                                []float64 // seconds before full strength
+	seconds                              float64
+	missed                               map[string]int
+	say                                  func(format string, args ...any)
+}
+
+func (a *alarms) String() string {
+	median := 0.0
+	if n := len(a.ahead); n > 0 {
+		slices.Sort(a.ahead)
+		median = a.ahead[n/2]
+	}
+	return fmt.Sprintf("%d of %d faults raised before their end; of %d that came on gradually %d before full strength, by %.0f s (median); %d false alarms in %.1f h; missed: %v",
+		a.found, a.faults, a.gradual, a.early, median, a.wrong, a.seconds/3600, a.missed)
 }
 
 func (a *alarms) add(m *risk.Model, h predict.History) {
-	const fade = 20 // seconds in which what a fault left behind still counts as the fault
+	const fade = 30 // seconds in which what a fault left behind still counts as the fault
 	o := risk.NewObserver(m)
 	seen := make([]float64, len(h.Faults))
 	for i := range seen {
@@ -162,21 +190,29 @@ func (a *alarms) add(m *risk.Model, h predict.History) {
 		}
 		near := false
 		for i, f := range h.Faults {
-			near = near || s.At >= f.From-60 && s.At <= f.To+fade // some come on for up to a minute
-			if s.At >= f.From-60 && s.At <= f.To {
+			near = near || s.At >= f.Onset && s.At <= f.To+fade
+			if s.At >= f.Onset && s.At <= f.To {
 				seen[i] = math.Min(seen[i], s.At)
 			}
 		}
 		if r.Changed && !near {
 			a.wrong++
+			a.say("%s %.1f s after its start: false alarm at %.2f, %v", h.Home, s.At-first, r.Probability, r.Reasons[:r.N])
 		}
 	}
 	a.seconds += last - first
 	for i, at := range seen {
+		if h.Faults[i].Unclear {
+			continue
+		}
 		a.faults++
+		if h.Faults[i].Onset < h.Faults[i].From {
+			a.gradual++
+		}
 		switch {
 		case at < h.Faults[i].From:
 			a.early++
+			a.ahead = append(a.ahead, h.Faults[i].From-at)
 			a.found++
 		case !math.IsInf(at, 1):
 			a.found++
@@ -190,7 +226,7 @@ func (a *alarms) add(m *risk.Model, h predict.History) {
 }
 
 // read reads one home.
-func read(dir string, without []string) (predict.History, error) {
+func read(dir string, unclear []string) (predict.History, error) {
 	h := predict.History{Device: filepath.Base(dir), Home: filepath.Base(dir)}
 	names, rows, err := readCSV(filepath.Join(dir, "trace.csv"))
 	if err != nil {
@@ -246,13 +282,19 @@ func read(dir string, without []string) (predict.History, error) {
 		if err != nil {
 			return h, err
 		}
+		onset := from // a fault that came at once
+		if slices.Contains(head, "onset_ms") {
+			if onset, err = get("onset_ms"); err != nil {
+				return h, err
+			}
+		}
 		kind := slices.Index(head, "kind")
-		if kind < 0 || to < from {
-			return h, fmt.Errorf("%s:%d: needs a kind, and an end after its start", faults, line)
+		if kind < 0 || to < from || onset > from {
+			return h, fmt.Errorf("%s:%d: needs a kind, an onset no later than the start and an end no earlier", faults, line)
 		}
-		if !slices.Contains(without, cells[kind]) {
-			h.Faults = append(h.Faults, predict.Fault{From: from / 1000, To: to / 1000, Kind: cells[kind]})
-		}
+		h.Faults = append(h.Faults, predict.Fault{
+			From: from / 1000, To: to / 1000, Kind: cells[kind], Onset: onset / 1000, Unclear: slices.Contains(unclear, cells[kind]),
+		})
 	}
 	return h, s.Err()
 }

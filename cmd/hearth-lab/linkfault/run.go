@@ -126,9 +126,12 @@ func train(t task, in *risk.Input, known *deviceSet, c cuts) (*risk.Model, error
 	if err != nil {
 		return nil, err
 	}
-	feats := r.extract(known.devices, func(*device) bool { return true })
-	rec := recipes[t.name]
-	from := t
+	return t.fit(in, known, r.extract(known.devices, func(*device) bool { return true }), c)
+}
+
+// fit fits the task's recipe to the devices before their site's cut.
+func (t task) fit(in *risk.Input, known *deviceSet, feats map[*device]*learn.Matrix, c cuts) (*risk.Model, error) {
+	rec, from := recipes[t.name], t
 	if rec.from != "" {
 		from = deviceTasks[rec.from]
 	}

@@ -59,6 +59,12 @@ func main() {
 			}
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "hearth-lab %s: %v\n", t.name, err)
+				if c, ok := errors.AsType[interface {
+					error
+					ExitCode() int
+				}](err); ok {
+					os.Exit(c.ExitCode()) // what was run inside of a home decides
+				}
 				os.Exit(1)
 			}
 			return

@@ -174,6 +174,14 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("exit status %d", e.Code)
 }
 
+// ExitCode is the code as a shell would give it.
+func (e *ExitError) ExitCode() int {
+	if e.Signal != 0 {
+		return 128 + int(e.Signal)
+	}
+	return e.Code
+}
+
 // PID is the process's number as the machine sees it, 0 when it could not be found.
 func (p *Process) PID() int { return p.outer }
 

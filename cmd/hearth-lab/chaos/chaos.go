@@ -27,6 +27,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud/gateway/ca"
@@ -72,6 +73,9 @@ func Run(ctx context.Context, args []string) error {
 	if o.minutes <= 0 || o.devices < 1 {
 		return errors.New("want --minutes above 0 and --devices of at least 1")
 	}
+	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" {
+		return runInside(ctx, args)
+	}
 	rep, err := o.run(ctx)
 	if err != nil {
 		return err
@@ -93,6 +97,26 @@ func Run(ctx context.Context, args []string) error {
 		return errors.New("the control lost nothing: this lab is blind")
 	case !o.control && bad > 0:
 		return fmt.Errorf("%d records were lost or doubled", bad)
+	}
+	return nil
+}
+
+// insideEnv tells the process that its mounts are its own.
+const insideEnv = "HEARTH_LAB_OWN_MOUNTS"
+
+// runInside runs the tool again in a mount namespace of its own. Elsewhere a program that makes one while
+// a disk of the lab is mounted would keep the disk's file system alive across its power cut.
+func runInside(ctx context.Context, args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	c := exec.CommandContext(ctx, self, append([]string{"chaos"}, args...)...)
+	c.Stdout, c.Stderr, c.Env = os.Stdout, os.Stderr, append(os.Environ(), insideEnv+"=1")
+	c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("in its own mounts: %w", err)
 	}
 	return nil
 }

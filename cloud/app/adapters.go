@@ -16,6 +16,7 @@ import (
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/desk"
 	"github.com/hearthline/hearthline/cloud/fleet"
+	"github.com/hearthline/hearthline/cloud/gateway/keyfile"
 	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/cloud/outbreak"
@@ -271,15 +272,13 @@ func problemView(p outbreak.Problem) httpapi.Problem {
 // secretFile reads a secret from a file of mode 0600, or makes one of 256 bits there. Of several instances
 // that start at once, the first one's secret counts.
 func secretFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	switch {
-	case err == nil:
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		secret := make([]byte, 32)
 		rand.Read(secret)
-		_, err = f.WriteString(base64.StdEncoding.EncodeToString(secret))
-		err = errors.Join(err, f.Sync(), f.Close())
-	case errors.Is(err, fs.ErrExist):
-		err = nil
+		if err = keyfile.Create(path, []byte(base64.StdEncoding.EncodeToString(secret)), 0o600); errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("secret: %w", err)

@@ -301,8 +301,21 @@ func (g *Gateway) Bind() (err error) {
 	return nil
 }
 
-// Addr is where devices speak MQTT to the embedded broker. Call it after Bind.
-func (g *Gateway) Addr() net.Addr { return g.mqtt.Addr() }
+// Addr is where devices speak MQTT. Call it after Bind.
+func (g *Gateway) Addr() net.Addr {
+	if g.link != nil {
+		return told(g.opts.Listen)
+	}
+	return g.mqtt.Addr()
+}
+
+// told is a host:port of another program.
+type told string
+
+// Network implements net.Addr.
+func (told) Network() string { return "tcp" }
+
+func (t told) String() string { return string(t) }
 
 // EnrolAddr is where devices enrol. Call it after Bind.
 func (g *Gateway) EnrolAddr() net.Addr { return g.https.Addr() }

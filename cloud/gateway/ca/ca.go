@@ -31,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hearthline/hearthline/cloud/gateway/keyfile"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -94,7 +95,7 @@ func Open(opts Options) (*CA, error) {
 	switch {
 	case errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist):
 		var err error
-		if certPEM, keyPEM, err = c.create(opts.Dir, certFile, keyFile); err != nil {
+		if certPEM, keyPEM, err = c.create(certFile, keyFile); err != nil {
 			return nil, fmt.Errorf("create certificate authority in %s: %w", opts.Dir, err)
 		}
 	case certErr != nil || keyErr != nil:
@@ -106,7 +107,7 @@ func Open(opts Options) (*CA, error) {
 	return c, nil
 }
 
-func (c *CA) create(dir, certFile, keyFile string) (certPEM, keyPEM []byte, err error) {
+func (c *CA) create(certFile, keyFile string) (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -132,23 +133,11 @@ func (c *CA) create(dir, certFile, keyFile string) (certPEM, keyPEM []byte, err 
 	}
 	certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, err
-	}
 	// The key first: a crash in between leaves a key without a certificate, which Open names.
-	if err := writeFile(keyFile, keyPEM, 0o600); err != nil {
+	if err := keyfile.Create(keyFile, keyPEM, 0o600); err != nil {
 		return nil, nil, err
 	}
-	return certPEM, keyPEM, writeFile(certFile, certPEM, 0o644)
-}
-
-func writeFile(name string, b []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	return certPEM, keyPEM, keyfile.Create(certFile, certPEM, 0o644)
 }
 
 func (c *CA) load(certPEM, keyPEM []byte) error {

@@ -9,7 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/hearthline/hearthline/cloud/gateway/keyfile"
 )
 
 // OpenKey reads the cloud's command key from file, or makes one there, mode 0600, when there is none.
@@ -46,13 +47,5 @@ func createKey(file string) ([]byte, error) {
 		return nil, err
 	}
 	b := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(b)
-	return b, errors.Join(err, f.Sync(), f.Close())
+	return b, keyfile.Create(file, b, 0o600)
 }

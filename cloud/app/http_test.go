@@ -496,10 +496,17 @@ func TestPolicyMayLetADiagnosisGoUnasked(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.DiagnosisUnasked = true })
 	b := w.staff()
 	id := w.session(b, "diagnose")
+	w.says(protocol.EventSessionAction, map[string]string{"session": id, "do": "diagnose", "kind": "connection", "outcome": "done"})
+	if e := w.last(cloud.KindSessionOpened); len(e.Because) == 0 || w.state(b, id) != "open" {
+		t.Errorf("who acts is not connected: %s, %v", w.state(b, id), e.Because)
+	}
 	if w.count(cloud.KindCustomerAsked) != 0 || w.waiting() != 1 {
 		t.Error("a diagnosis was asked for, or not sent")
 	}
 	b.want(204, "POST", "/v1/sessions/"+id+"/close", nil)
+	if e := w.last(cloud.KindSessionClosed); len(e.Because) == 0 {
+		t.Error("the end of the session names no cause")
+	}
 	w.session(b, "diagnose", "metrics")
 	if w.count(cloud.KindCustomerAsked) != 1 {
 		t.Error("live metrics went unasked")

@@ -18,6 +18,7 @@ const (
 	fixRolledBack  = cloud.Kind(protocol.EventFixRolledBack)
 	fixFailed      = cloud.Kind(protocol.EventFixFailed)
 	sessionStarted = cloud.Kind(protocol.EventSessionStarted)
+	sessionAction  = cloud.Kind(protocol.EventSessionAction)
 	sessionEnded   = cloud.Kind(protocol.EventSessionEnded)
 )
 
@@ -60,6 +61,7 @@ func (a *App) reactions() []timeline.Rule {
 		{On: commandRefused, Name: "end the session", Do: a.sessions.Ended},
 		{On: cloud.KindCommandExpired, Name: "end the session", Do: a.sessions.Ended},
 		{On: sessionStarted, Name: "the session is ready", Do: a.sessions.Started},
+		{On: sessionAction, Name: "who acts is connected", Do: a.sessions.Acted},
 		{On: cloud.KindSessionOpened, Name: "the session is open", Do: a.sessions.Started},
 		{On: sessionEnded, Name: "end the session", Do: a.sessions.Ended},
 		{On: cloud.KindSessionClosed, Name: "tell the customer that it is over", Do: notify.Tell},

@@ -98,6 +98,9 @@ func TestWhatNoFixSolvesEndsInOneTicketWithItsDiagnosis(t *testing.T) {
 	if opened.Args["segment"] != "isp" || !slices.Contains(opened.Because, done) {
 		t.Errorf("the ticket blames %q because of %v, want isp because of the diagnosis", opened.Args["segment"], opened.Because)
 	}
+	if n := len(opened.Because); n != 4 {
+		t.Errorf("the ticket names %d causes, want the diagnosis and three fixes that were tried in vain", n)
+	}
 	if told := w.last(cloud.KindCustomerTold); told.Because[0] != opened.ID {
 		t.Error("the customer was not told of the ticket")
 	}

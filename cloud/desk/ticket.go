@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/store"
@@ -47,10 +49,13 @@ func TitleFor(code string) string { return titlePrefix + code }
 
 // Title says a ticket's title in a language.
 func Title(lang string, t *cloud.Ticket) string {
-	if code, ok := strings.CutPrefix(t.Title, titlePrefix); ok {
-		return timeline.Word(lang, "code", code)
+	code, ok := strings.CutPrefix(t.Title, titlePrefix)
+	if !ok {
+		return t.Title
 	}
-	return t.Title
+	words := timeline.Word(lang, "code", code)
+	first, size := utf8.DecodeRuneInString(words)
+	return string(unicode.ToUpper(first)) + words[size:]
 }
 
 // Open returns the entry that opens a ticket by a person's hand. The title is free text.

@@ -3,6 +3,7 @@ package remedy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -41,6 +42,7 @@ func (r *Remedy) Failed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if n := len(c.Tried); n > 0 && e.Kind != cloud.KindCommandExpired {
 		c.Tried[n-1].Failed = true
 	}
+	c.Failures = append(c.Failures, e.ID)
 	if len(c.Standing) == 0 {
 		c.Stage, c.Command = stageOver, "" // it went away by itself
 		return nil, episodes.Put(tx, &c)
@@ -161,6 +163,11 @@ func (r *Remedy) handOver(tx store.Tx, c *episode, v protocol.Verdict, because .
 	}
 	e := r.Ticket(c.Home, c.Device, v.Code, v.Segment, self)
 	e.Because = because
+	for _, f := range c.Failures { // what was tried in vain is why a person is asked
+		if !slices.Contains(e.Because, f) && len(e.Because) < protocol.MaxCauses {
+			e.Because = append(e.Because, f)
+		}
+	}
 	return []cloud.Entry{e}, nil
 }
 

@@ -109,6 +109,7 @@ type episode struct {
 	Metrics  []string           `json:"metrics"`  // what went wrong; see Plans.fitting
 	Standing []string           `json:"standing"` // which of it still stands
 	Tried    []attempt          `json:"tried"`
+	Failures []protocol.EntryID `json:"failures"`          // how these ended
 	Command  string             `json:"command,omitempty"` // the one that is out
 	Well     *time.Time         `json:"well,omitempty"`    // when a diagnosis found nothing wrong, which ended it
 }

@@ -91,6 +91,9 @@ func (k *Keeper) Ended(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 }
 
 func closing(s *cloud.Session, reason string, actor cloud.Ref, because ...protocol.EntryID) cloud.Entry {
+	if len(because) == 0 {
+		because = []protocol.EntryID{requestedID(s.ID)}
+	}
 	e := entry(s, cloud.KindSessionClosed, actor, map[string]string{"reason": reason})
 	e.ID, e.Because = closedID(s.ID), because
 	return e
@@ -107,7 +110,7 @@ func Opened(s *cloud.Session, actor cloud.Ref) (cloud.Entry, error) {
 		return cloud.Entry{}, cloud.Errorf(cloud.CodeConflict, "the session is closed")
 	}
 	e := entry(s, cloud.KindSessionOpened, actor, nil)
-	e.ID = openedID(s.ID)
+	e.ID, e.Because = openedID(s.ID), []protocol.EntryID{requestedID(s.ID)}
 	return e, nil
 }
 
@@ -135,7 +138,7 @@ func (k *Keeper) Closed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 // Started is the reaction to session.started and session.opened: it follows the state.
 func (k *Keeper) Started(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	s, ok, err := of(tx, e)
-	if !ok || err != nil || s.State == "closed" {
+	if !ok || err != nil || s.State == "closed" || s.State == "open" {
 		return nil, err
 	}
 	switch {
@@ -145,6 +148,17 @@ func (k *Keeper) Started(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 		s.State = "ready"
 	}
 	return nil, sessions.Put(tx, &s)
+}
+
+// Acted is the reaction to session.action: whoever acts is connected, also when the browser could not say
+// so.
+func (k *Keeper) Acted(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
+	s, ok, err := of(tx, e)
+	if !ok || err != nil || s.State == "closed" || s.State == "open" {
+		return nil, err
+	}
+	opened, err := Opened(&s, cloud.Ref{Type: cloud.RefStaff, ID: s.Staff})
+	return []cloud.Entry{opened}, err
 }
 
 type timeout struct{ Home, Session string }

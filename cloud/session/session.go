@@ -131,6 +131,7 @@ func (k *Keeper) Ask(tx store.Tx, d cloud.Device, ticket string, allow []string,
 		return s, cloud.Entry{}, err
 	}
 	e := entry(&s, cloud.KindSessionAsked, staff, nil)
+	e.ID = requestedID(s.ID)
 	if ticket != "" {
 		e.Subjects = append(e.Subjects, cloud.Ref{Type: cloud.RefTicket, ID: ticket})
 	}
@@ -214,9 +215,10 @@ func (k *Keeper) Answer(tx store.Tx, id, answer, customer string) (cloud.Entry, 
 }
 
 // Ids of a session's entries that are written at most once.
-func askedID(session string) protocol.EntryID  { return protocol.EntryID(session + "-customer-asked") }
-func closedID(session string) protocol.EntryID { return protocol.EntryID(session + "-closed") }
-func openedID(session string) protocol.EntryID { return protocol.EntryID(session + "-opened") }
+func requestedID(session string) protocol.EntryID { return protocol.EntryID(session + "-asked") }
+func askedID(session string) protocol.EntryID     { return protocol.EntryID(session + "-customer-asked") }
+func closedID(session string) protocol.EntryID    { return protocol.EntryID(session + "-closed") }
+func openedID(session string) protocol.EntryID    { return protocol.EntryID(session + "-opened") }
 
 func entry(s *cloud.Session, kind cloud.Kind, actor cloud.Ref, args map[string]string) cloud.Entry {
 	e := cloud.Entry{

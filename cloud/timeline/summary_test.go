@@ -5,6 +5,9 @@ import (
 	"go/parser"
 	"go/token"
 	"iter"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,6 +91,39 @@ func TestSummariesFillInWhatTheEntryKnowsAndLeaveOutWhatItDoesNot(t *testing.T) 
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// verdicts finds the codes that the drivers give, in their source.
+var verdicts = regexp.MustCompile(`verdict\(protocol\.Segment\w+, "([a-z.]+)"|\.Code(?:, [^=]*)? = "([a-z.]+)"`)
+
+func TestEveryVerdictOfADriverHasWordsInEveryLanguage(t *testing.T) {
+	files, err := filepath.Glob("../../firmware-bridge/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range verdicts.FindAllStringSubmatch(string(b), -1) {
+			found[m[1]+m[2]] = true
+		}
+	}
+	if len(found) < 15 {
+		t.Fatalf("found only %d verdicts in the source", len(found))
+	}
+	for code := range found {
+		for _, lang := range timeline.Languages {
+			if !strings.HasSuffix(code, ".") && timeline.Word(lang, "code", code) == code {
+				t.Errorf("%s has no words in %s", code, lang)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,81 @@
+package demo
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
+)
+
+// hub is the real agent in the hub of the namespaced home.
+type hub struct {
+	home *home.Home
+	argv []string
+	log  string
+
+	mu      sync.Mutex
+	process *home.Process
+}
+
+// newHub writes the agent's configuration: every second a sample, sent two seconds later at most, so that
+// a person need not wait five minutes for a chart.
+func newHub(h *home.Home, dir, bin, token string, s *service) (*hub, error) {
+	config := filepath.Join(dir, "agent.conf")
+	lines := []string{
+		"data_dir = " + filepath.Join(dir, "agent"),
+		fmt.Sprintf("enrol_url = https://%s:%d", home.CloudName, s.enrolPort),
+		"enrol_token = " + token,
+		"enrol_ca_file = " + s.caFile(),
+		"interval = 1s", "fast_interval = 1s", "calm_interval = 1s", "batch = 2s", "hot_batch = 1s",
+		"reconnect_spread = 1s", "keep_alive = 10s",
+		"assist_command = " + filepath.Join(bin, "hearth-assist") + " --config " + config,
+		"linux.model = " + mainResident.model, "linux.firmware = " + mainResident.firmware,
+		fmt.Sprintf("linux.cloud = %s:%d", home.CloudName, s.mqttPort),
+		"linux.probe = " + home.ProbeAddr, "linux.probe_name = " + home.CloudName, "linux.resolvers = " + home.AltResolver,
+		"linux.web_url = http://" + home.WebName + "/generate_204", "linux.speed_url = http://" + home.WebName + "/bytes?n=20000000",
+	}
+	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	return &hub{home: h, argv: []string{filepath.Join(bin, "hearth-agent"), "--config", config}, log: filepath.Join(dir, "agent.log")}, nil
+}
+
+func (h *hub) start() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	defer log.Close()
+	h.process, err = h.home.Start(home.Command{Host: "hub", Argv: h.argv, Stdout: log, Stderr: log})
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
+	return nil
+}
+
+// kill ends the agent as a power cut would.
+func (h *hub) kill() error { return h.end(syscall.SIGKILL) }
+
+// stop ends it in good order.
+func (h *hub) stop() error { return h.end(syscall.SIGTERM) }
+
+func (h *hub) end(with syscall.Signal) error {
+	h.mu.Lock()
+	p := h.process
+	h.process = nil
+	h.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	if err := p.Signal(with); err != nil {
+		return fmt.Errorf("end agent: %w", err)
+	}
+	<-p.Done()
+	return nil
+}

@@ -54,6 +54,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("it says what it is", c.describe)
 	t.Run("samples are well formed", c.sample)
 	t.Run("a sample keeps to its deadline", c.deadline)
+	t.Run("a sample stays as it is until the next", c.keeps)
 	t.Run("undo restores exactly", c.undo)
 	t.Run("bad actions change nothing", c.badActions)
 	t.Run("checks measure", c.checks)
@@ -138,6 +139,29 @@ func (c Config) deadline(t *testing.T) {
 	// The rest is for a machine that has other things to do.
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("a sample with a deadline of 20ms took %v", took)
+	}
+}
+
+func (c Config) keeps(t *testing.T) {
+	d := c.open(t)
+	s, err := d.Sample(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := slices.Clone(s.Values)
+	zero := 0.0
+	for _, check := range append([]protocol.Check{{Metric: "uptime_s", Min: &zero}}, c.Holds...) {
+		if _, err := d.Check(t.Context(), check); err != nil && !errors.Is(err, bridge.ErrArgument) {
+			t.Error(err)
+		}
+	}
+	if len(c.Diagnoses) > 0 {
+		if _, err := d.Diagnose(t.Context(), c.Diagnoses[0], nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if !slices.EqualFunc(before, s.Values, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }) {
+		t.Errorf("a check or a diagnosis changed the sample from\n%v to\n%v", before, s.Values)
 	}
 }
 

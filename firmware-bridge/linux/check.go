@@ -75,8 +75,8 @@ func (d *Driver) measure(ctx context.Context, c protocol.Check) ([]float64, erro
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	sample, err := d.take(ctx)
-	if err != nil {
+	var sample protocol.Sample
+	if err := d.take(ctx, &sample); err != nil {
 		return nil, err
 	}
 	var values []float64

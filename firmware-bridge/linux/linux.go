@@ -77,7 +77,8 @@ type Driver struct {
 	wifi   *wifi
 	probes probes
 	view   view
-	sample protocol.Sample
+	schema *protocol.Schema
+	sample protocol.Sample // what Sample returned last; nobody else may change it
 	bind   []binding
 }
 

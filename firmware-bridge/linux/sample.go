@@ -33,14 +33,17 @@ const alternativeEvery = 6
 func (d *Driver) Sample(ctx context.Context) (*protocol.Sample, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.take(ctx)
+	if err := d.take(ctx, &d.sample); err != nil {
+		return nil, err
+	}
+	return &d.sample, nil
 }
 
-// take is Sample with the lock held.
-func (d *Driver) take(ctx context.Context) (*protocol.Sample, error) {
+// take reads everything into a sample, with the lock held.
+func (d *Driver) take(ctx context.Context, into *protocol.Sample) error {
 	v, err := readView(d.nl)
 	if err != nil {
-		return nil, fmt.Errorf("linux: sample: %w", err)
+		return fmt.Errorf("linux: sample: %w", err)
 	}
 	d.view = v
 	var r round
@@ -48,14 +51,18 @@ func (d *Driver) take(ctx context.Context) (*protocol.Sample, error) {
 	d.probes.round(ctx, ask, d.opts.Wait)
 	d.wifi.refresh(d.view.interfaces())
 	if err := d.columns(r); err != nil {
-		return nil, fmt.Errorf("linux: sample: %w", err)
+		return fmt.Errorf("linux: sample: %w", err)
 	}
-	d.sample.Mono = d.opts.Start().Milliseconds()
-	d.sample.Wall = d.opts.Now().UnixMilli()
+	if len(into.Values) != len(d.bind) {
+		into.Values = make([]float64, len(d.bind))
+	}
+	into.Schema = d.schema
+	into.Mono = d.opts.Start().Milliseconds()
+	into.Wall = d.opts.Now().UnixMilli()
 	for i := range d.bind {
-		d.sample.Values[i] = d.bind[i].read()
+		into.Values[i] = d.bind[i].read()
 	}
-	return &d.sample, nil
+	return nil
 }
 
 // targets says what is probed in this round and which of it is asked now.
@@ -176,7 +183,7 @@ func (d *Driver) columns(r round) error {
 	gauge("boot.reason_code", "", 0, func() float64 { return d.sys.reboot })
 
 	d.bind = b
-	if d.sample.Schema != nil && slices.EqualFunc(b, d.sample.Schema.Metrics, func(b binding, m protocol.Metric) bool { return b.metric == m }) {
+	if d.schema != nil && slices.EqualFunc(b, d.schema.Metrics, func(b binding, m protocol.Metric) bool { return b.metric == m }) {
 		return nil
 	}
 	metrics := make([]protocol.Metric, len(b))
@@ -187,7 +194,7 @@ func (d *Driver) columns(r round) error {
 	if err != nil {
 		return err
 	}
-	d.sample.Schema, d.sample.Values = schema, make([]float64, len(b))
+	d.schema = schema
 	return nil
 }
 

@@ -56,12 +56,8 @@ func (d *Driver) Diagnose(ctx context.Context, req protocol.DiagnosisRequest, st
 		return protocol.Diagnosis{}, argument("args."+name, "unknown; want none")
 	}
 	d.mu.Lock()
-	s, err := d.take()
 	var now protocol.Sample
-	if err == nil {
-		now = *s
-		now.Values = slices.Clone(s.Values)
-	}
+	err := d.take(&now)
 	d.mu.Unlock()
 	if err != nil {
 		return protocol.Diagnosis{}, fmt.Errorf("replay: diagnose %s: %w", req.Kind, err)

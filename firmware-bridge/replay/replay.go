@@ -43,7 +43,7 @@ type Driver struct {
 	index  map[string]int // column name to position
 
 	mu      sync.Mutex
-	sample  protocol.Sample
+	sample  protocol.Sample    // what Sample returned last; nobody else may change it
 	applied map[string]applied // by kind, or kind and target
 }
 
@@ -87,7 +87,6 @@ func New(opts Options) (*Driver, error) {
 	for i, m := range opts.Trace.Metrics {
 		d.index[column(m)] = i
 	}
-	d.sample = protocol.Sample{Schema: schema, Values: make([]float64, len(opts.Trace.Metrics))}
 	return d, nil
 }
 
@@ -109,17 +108,23 @@ func (d *Driver) position() int64 {
 func (d *Driver) Sample(context.Context) (*protocol.Sample, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.take()
-}
-
-func (d *Driver) take() (*protocol.Sample, error) {
-	pos := d.position()
-	if err := d.fill(pos, d.sample.Values); err != nil {
+	if err := d.take(&d.sample); err != nil {
 		return nil, err
 	}
-	d.sample.Mono = d.opts.Start().Milliseconds()
-	d.sample.Wall = d.opts.Now().UnixMilli()
 	return &d.sample, nil
+}
+
+// take reads the row that holds now into a sample, with the lock held.
+func (d *Driver) take(into *protocol.Sample) error {
+	if into.Values == nil {
+		into.Schema, into.Values = d.schema, make([]float64, len(d.schema.Metrics))
+	}
+	if err := d.fill(d.position(), into.Values); err != nil {
+		return err
+	}
+	into.Mono = d.opts.Start().Milliseconds()
+	into.Wall = d.opts.Now().UnixMilli()
+	return nil
 }
 
 // fill computes the values at a position.
@@ -281,8 +286,8 @@ func (d *Driver) Check(_ context.Context, c protocol.Check) (bool, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s, err := d.take()
-	if err != nil {
+	var s protocol.Sample
+	if err := d.take(&s); err != nil {
 		return false, fmt.Errorf("replay: check: %w", err)
 	}
 	known, all := false, true

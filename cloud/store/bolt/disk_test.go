@@ -25,6 +25,8 @@ type volume struct {
 	t     testing.TB
 	image string
 	dir   string
+
+	copies int
 }
 
 func newVolume(t testing.TB, megabytes int) *volume {
@@ -49,6 +51,19 @@ func (v *volume) run(name string, args ...string) {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		v.t.Fatalf("%s %v: %v: %s", name, args, err, out)
 	}
+}
+
+// renew mounts a copy of what reached the disk. The volume itself may live on in a mount namespace that
+// some other process made in the meantime, and would come back as dead as it was left.
+func (v *volume) renew() {
+	v.t.Helper()
+	v.unmount()
+	v.copies++
+	next := fmt.Sprintf("%s.%d", v.image[:len(v.image)-len(filepath.Ext(v.image))], v.copies)
+	v.run("cp", "--sparse=always", v.image, next)
+	v.run("rm", v.image)
+	v.image = next
+	v.mount()
 }
 
 func (v *volume) mount()   { v.t.Helper(); v.run("mount", "-o", "loop", v.image, v.dir) }
@@ -218,8 +233,7 @@ func cut(t *testing.T, v *volume, noSync bool) (lost, acked int) {
 	v.powerCut()
 	wg.Wait()
 	_ = db.Close() // whatever it says: the disk is gone
-	v.unmount()
-	v.mount()
+	v.renew()
 	if db, err = bolt.Open(bolt.Options{Path: path}, notes, blobs); err != nil {
 		if noSync {
 			return 1, 1 // nothing left to open: that is lost

@@ -68,7 +68,8 @@ func (r recipe) ingredients(s *sample, bins *learn.Bins, cols columnsOf, rows []
 	return out, nil
 }
 
-// calibrate predicts each third of the devices by models of the other two and fits a line to the logits.
+// calibrate predicts each third of the devices by models of the other two and fits a line to the logits of
+// the moments the model is meant for.
 func (r recipe) calibrate(s *sample, bins *learn.Bins, cols columnsOf, seed uint64) (risk.Calibration, error) {
 	const folds = 3
 	fold := deal(s, folds)
@@ -93,7 +94,7 @@ func (r recipe) calibrate(s *sample, bins *learn.Bins, cols columnsOf, seed uint
 		}
 		m := &risk.Model{Parts: parts}
 		for i, d := range s.dev {
-			if fold[d] == f {
+			if fold[d] == f && (s.meant == nil || s.meant[i]) {
 				z = append(z, m.Logit(s.m.Row(i)))
 				y = append(y, s.y[i])
 			}

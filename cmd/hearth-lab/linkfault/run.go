@@ -8,12 +8,14 @@ package linkfault
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -136,6 +138,11 @@ func (t task) fit(in *risk.Input, known *deviceSet, feats map[*device]*learn.Mat
 		from = deviceTasks[rec.from]
 	}
 	s := from.gather(known.devices, feats, known.up, c, false, rec.every, func(int) bool { return true })
+	for i, n := range s.dev {
+		d := known.devices[n]
+		k, _ := slices.BinarySearchFunc(d.reports, s.ts[i], func(r report, ts int64) int { return cmp.Compare(r.ts, ts) })
+		s.meant = append(s.meant, t.asked(&d.reports[k]))
+	}
 	return rec.fit("linkfault-"+t.name, in, t.horizon, s, seed)
 }
 

@@ -102,6 +102,7 @@ type sample struct {
 	block []int32 // a device's week
 	dev   []int   // number of the device in the list it was gathered from
 	ts    []int64
+	meant []bool // the moment is one that the model will be asked about; nil: all are
 }
 
 // gather collects the asked and answered reports of devices for which take says so. Before their site's cut only

@@ -123,6 +123,7 @@ func calibration(s *linkfault.Study) (*plot.Plot, error) {
 		}
 	}
 	p.Legend.Left = true
+	p.X.Min, p.Y.Min = 0, 0
 	return p, line(p, "honest", 6, plotter.XYs{{X: 0, Y: 0}, {X: top, Y: top}})
 }
 
@@ -169,6 +170,7 @@ func sites(s *linkfault.Study) (*plot.Plot, error) {
 		p.Legend.Add(s.Models[model], b)
 	}
 	p.NominalX(names...)
-	p.Y.Min = 0
+	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
+	p.Y.Min, p.Y.Max = 0, 1.3*p.Y.Max // room for the legend
 	return p, nil
 }

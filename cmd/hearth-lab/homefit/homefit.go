@@ -32,7 +32,7 @@ func Run(ctx context.Context, args []string) error {
 	fast := fs.Float64("fast", 5, "time constant of \"just now\" in seconds")
 	slow := fs.Float64("slow", 300, "time constant of \"usual\" in seconds")
 	unclear := fs.String("unclear", "dhcp-gone", "kinds of fault, by commas, that may or may not be felt: their time is neither learned from nor judged")
-	trees := fs.Bool("trees", true, "add boosted trees to the logistic")
+	trees := fs.Bool("trees", false, "add boosted trees to the logistic")
 	test := fs.String("test", "", "folders, by commas, of homes that are only judged")
 	verbose := fs.Bool("v", false, "print every false alarm with its reasons")
 	if err := fs.Parse(args); err != nil {

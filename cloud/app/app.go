@@ -26,6 +26,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/fleet"
 	"github.com/hearthline/hearthline/cloud/gateway"
 	"github.com/hearthline/hearthline/cloud/gateway/external"
+	"github.com/hearthline/hearthline/cloud/gateway/ingest"
 	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/cloud/outbreak"
@@ -62,6 +63,10 @@ type Options struct {
 
 	DiagnosisUnasked bool                // policy: a session that may only diagnose needs no consent
 	TURN             *assist.TURNOptions // nil: none; its Secret is made when empty
+
+	// RiskModel, as predict writes it, scores the telemetry of devices that do not score themselves, from
+	// RiskBaseline on where it is given; nil: nothing is predicted here.
+	RiskModel, RiskBaseline []byte
 
 	Backup func(io.Writer) (int64, error) // copies the store while it is in use; nil where the database has its own tools
 
@@ -210,13 +215,21 @@ func (a *App) build() (err error) {
 	for _, k := range a.opts.PlanKeys {
 		planKeys = append(planKeys, k)
 	}
+	var observe func(ingest.Committed)
+	if a.opts.RiskModel != nil {
+		p, err := newPredictor(a, a.opts.RiskModel, a.opts.RiskBaseline)
+		if err != nil {
+			return err
+		}
+		observe = p.Observe
+	}
 	var cluster *external.Options
 	if a.opts.Broker != "" {
 		cluster = &external.Options{Broker: a.opts.Broker, Instance: a.opts.Instance}
 	}
 	a.gateway, err = gateway.New(gateway.Options{
-		External: cluster,
-		DB:       a.db, Dir: filepath.Join(a.opts.Data, "gateway"), Devices: presence, Timeline: a.timeline,
+		External: cluster, Observe: observe,
+		DB: a.db, Dir: filepath.Join(a.opts.Data, "gateway"), Devices: presence, Timeline: a.timeline,
 		Telemetry: telemetry.Keeper{}, Presence: presence, Tenants: a.tenants,
 		Listen: a.opts.MQTT, EnrolAt: a.opts.Enrol, Hosts: a.opts.Hosts,
 		PlanKeys: func(string) [][]byte { return planKeys },

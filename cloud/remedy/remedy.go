@@ -130,6 +130,12 @@ func current(tx store.Tx, home, device string) (c episode, ok bool, err error) {
 	return c, false, nil
 }
 
+// AtRisk tells whether a case is open in which a risk of the device stands.
+func (r *Remedy) AtRisk(tx store.Tx, home, device string) (bool, error) {
+	c, open, err := current(tx, home, device)
+	return open && slices.Contains(c.Standing, standingRisk), err
+}
+
 // Noticed is the reaction to symptom.seen and risk.raised.
 func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	device := deviceOf(e)
@@ -343,8 +349,10 @@ func standing(e *cloud.Entry) string {
 	if m := e.Args["metric"]; m != "" {
 		return m + "{" + e.Args["instance"] + "}"
 	}
-	return "risk"
+	return standingRisk
 }
+
+const standingRisk = "risk"
 
 func addOnce(list []string, s string) []string {
 	if slices.Contains(list, s) || len(list) >= 64 {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud/store"
@@ -26,4 +27,13 @@ func (Keeper) Latest(tx store.Tx, home, device string) (*protocol.Sample, time.T
 		}
 	}
 	return nil, time.Time{}, nil
+}
+
+// Schema returns the description of a device's columns, or store.ErrNotFound.
+func (Keeper) Schema(tx store.Tx, home, device string, id uint64) (*protocol.Schema, error) {
+	row, err := schemas.Get(tx, home, device, strconv.FormatUint(id, 16))
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.Schema{Version: protocol.Version, ID: id, Metrics: row.Metrics}, nil
 }

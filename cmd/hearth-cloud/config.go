@@ -22,6 +22,7 @@ import (
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/assist"
+	"github.com/hearthline/hearthline/cloud/predict"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -57,6 +58,10 @@ type config struct {
 	Policy struct {
 		DiagnosisUnasked bool `mapstructure:"diagnosis_unasked"`
 	} `mapstructure:"policy"`
+	Predict struct {
+		Model    string `mapstructure:"model"`
+		Baseline string `mapstructure:"baseline"`
+	} `mapstructure:"predict"`
 	Store struct {
 		Engine     string `mapstructure:"engine"`
 		URL        string `mapstructure:"url"`
@@ -97,6 +102,8 @@ func flags(name string) *pflag.FlagSet {
 	f.String("plans.folder", "", "folder of signed plans; default is DATA/plans")
 	f.StringSlice("plans.keys", nil, "PEM files of the public keys whose signature on plans counts; default is DATA/plan-keys.pem where it exists")
 	f.Bool("policy.diagnosis_unasked", false, "a remote session that may only diagnose needs no consent of the customer")
+	f.String("predict.model", "", "risk model for devices that do not score themselves: a file, or namespaced-home for the built-in one, which knows no real home; empty predicts nothing here")
+	f.String("predict.baseline", "", "file of what that model takes as usual for a device it has not heard yet")
 	f.String("store.engine", "bolt", "bolt keeps everything in DATA/hearth.db; postgres in a database")
 	f.String("store.url", "", "of the database, for postgres")
 	f.String("store.migrate_url", "", "of the database under the role that owns the tables, for postgres")
@@ -232,6 +239,26 @@ func (c *config) tenants() []cloud.Tenant {
 		name = c.Tenant.ID
 	}
 	return []cloud.Tenant{{ID: c.Tenant.ID, Name: name}}
+}
+
+// riskModel reads the model for devices that do not score themselves.
+func (c *config) riskModel() (model, baseline []byte, err error) {
+	switch c.Predict.Model {
+	case "":
+		return nil, nil, nil
+	case "namespaced-home":
+		model, baseline = predict.NamespacedHome()
+		return model, baseline, nil
+	}
+	if model, err = os.ReadFile(c.Predict.Model); err != nil {
+		return nil, nil, fmt.Errorf("configuration: predict.model: %w", err)
+	}
+	if c.Predict.Baseline != "" {
+		if baseline, err = os.ReadFile(c.Predict.Baseline); err != nil {
+			return nil, nil, fmt.Errorf("configuration: predict.baseline: %w", err)
+		}
+	}
+	return model, baseline, nil
 }
 
 // planKeys reads the public keys whose signature on plans counts.

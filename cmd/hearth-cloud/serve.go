@@ -80,7 +80,12 @@ func (c *config) options(log *slog.Logger) (app.Options, error) {
 	if err != nil {
 		return app.Options{}, err
 	}
+	model, baseline, err := c.riskModel()
+	if err != nil {
+		return app.Options{}, err
+	}
 	return app.Options{
+		RiskModel: model, RiskBaseline: baseline,
 		Data: c.Data, Tenants: c.tenants(), Region: c.Tenant.PhoneRegion,
 		HTTP: c.HTTP.Listen, Certificate: c.HTTP.Certificate, Key: c.HTTP.Key, Secure: c.HTTP.SecureCookies,
 		Broker: c.Devices.Broker, Instance: c.Devices.Instance, MQTT: c.Devices.MQTT, Enrol: c.Devices.Enrol, Hosts: c.Devices.Hosts,

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/hearthline/hearthline/cmd/hearth-lab/chaos"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/cluster"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/demo"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/fleet"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/footprint"
@@ -34,6 +35,7 @@ type tool struct {
 
 var tools = []tool{
 	{"demo", "show the main loop in a home of network namespaces", demo.Run},
+	{"cluster", "three instances behind mosquitto over PostgreSQL; --once breaks each in turn", cluster.Run},
 	{"chaos", "breaks everything between devices and timeline, and counts", chaos.Run},
 	{"fleet", "many real agents over replayed homes, in one process", fleet.Run},
 	{"footprint", "what the agent costs a hub, beside node_exporter and collectd", footprint.Run},

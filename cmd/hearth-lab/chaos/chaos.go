@@ -237,7 +237,7 @@ func (l *lab) startAgents(ctx context.Context) error {
 	}
 	var err error
 	l.agentProc, err = l.start(ctx, "devices ready", "fleet", "--dir", filepath.Join(l.agents.dir, "devices"), "--ca", authority,
-		"--broker", l.proxy.addr(), "--tenant", tenant, "--prefix", prefix, "--devices", strconv.Itoa(l.devices),
+		"--broker", l.proxy.addr(), "--tenant", Tenant, "--prefix", Prefix, "--devices", strconv.Itoa(l.devices),
 		"--interval", "1s", "--batch", "2s", "--spread", "1s", "--events", "1s", "--ledger", l.ledger())
 	return err
 }

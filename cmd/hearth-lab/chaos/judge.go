@@ -66,7 +66,7 @@ func Judge(ctx context.Context, db store.DB, ledger string, devices int) (Verdic
 	there := map[place]int{}
 	gaps := map[string]int{} // by device and lane
 	for i := range devices {
-		err := db.View(ctx, tenant, func(tx store.Tx) error {
+		err := db.View(ctx, Tenant, func(tx store.Tx) error {
 			if err := readTimeline(tx, homeID(i), there, gaps); err != nil {
 				return err
 			}

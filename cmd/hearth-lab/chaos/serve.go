@@ -18,22 +18,22 @@ import (
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 )
 
-// tenant and prefix name the devices of the lab.
+// Tenant and Prefix name the devices of the lab.
 const (
-	tenant = "lab"
-	prefix = "hub-"
+	Tenant = "lab"
+	Prefix = "hub-"
 )
 
-func deviceID(i int) string { return prefix + strconv.Itoa(i+1) }
+func deviceID(i int) string { return Prefix + strconv.Itoa(i+1) }
 func homeID(i int) string   { return "home-" + strconv.Itoa(i+1) }
 
 func openStore(dir string) (*bolt.DB, error) {
 	return bolt.Open(bolt.Options{Path: filepath.Join(dir, "store.db"), MapBytes: 1 << 30}, app.Tables()...)
 }
 
-// provision makes the homes and devices of the lab, once.
-func provision(ctx context.Context, db store.DB, devices int) error {
-	return db.Update(ctx, tenant, func(tx store.Tx) error {
+// Provision makes the homes and devices of the lab, once.
+func Provision(ctx context.Context, db store.DB, devices int) error {
+	return db.Update(ctx, Tenant, func(tx store.Tx) error {
 		if _, err := fleet.Home(tx, homeID(devices-1)); err == nil {
 			return nil
 		} else if !errors.Is(err, store.ErrNotFound) {
@@ -68,11 +68,11 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer db.Close()
-	if err := provision(ctx, db, *devices); err != nil {
+	if err := Provision(ctx, db, *devices); err != nil {
 		return err
 	}
 	opts := app.Options{
-		DB: db, Data: *dir, Tenants: []cloud.Tenant{{ID: tenant, Name: "Lab"}},
+		DB: db, Data: *dir, Tenants: []cloud.Tenant{{ID: Tenant, Name: "Lab"}},
 		HTTP: "127.0.0.1:0", MQTT: *mqtt, Enrol: "127.0.0.1:0", Hosts: []string{*host},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	}

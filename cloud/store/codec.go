@@ -18,15 +18,29 @@ type Codec interface {
 // JSON is the codec of engines that keep documents as jsonb.
 var JSON Codec = jsonCodec{}
 
-// CBOR is the codec of engines that only keep bytes: on a timeline entry a tenth smaller than JSON, twice as
-// fast to read and three times as fast to write (BenchmarkCodec). It goes by the same struct tags: cbor
-// where present, json otherwise.
+// CBOR is the codec of engines that only keep bytes: on a timeline entry a tenth smaller than JSON and twice as
+// fast in both directions (BenchmarkCodec). It goes by the same struct tags: cbor where present, json
+// otherwise.
 var CBOR Codec = newCBOR()
 
 type jsonCodec struct{}
 
-func (jsonCodec) Marshal(v any) ([]byte, error)   { return json.Marshal(v) }
-func (jsonCodec) Unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
+func (jsonCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
+
+func (jsonCodec) Unmarshal(b []byte, v any) error {
+	if err := decodeJSON(b, v); err == nil {
+		return nil
+	}
+	zero(v)
+	return json.Unmarshal(b, v)
+}
+
+// zero undoes what a fast decoder has begun.
+func zero(v any) {
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && !p.IsNil() {
+		p.Elem().SetZero()
+	}
+}
 
 type cborCodec struct {
 	enc cbor.EncMode
@@ -59,9 +73,7 @@ func (c cborCodec) Unmarshal(b []byte, v any) error {
 	if err := decodeFast(b, v, c.dec); err == nil {
 		return nil
 	}
-	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && !p.IsNil() {
-		p.Elem().SetZero() // of what the fast decoder has begun
-	}
+	zero(v)
 	return c.dec.Unmarshal(b, v)
 }
 

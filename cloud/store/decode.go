@@ -397,13 +397,21 @@ func readMap(t reflect.Type, elem program) program {
 	}
 }
 
-// readTime reads 2026-03-01T12:00:00.123456789Z, with or without a fraction. A zero time is a null.
+// readTime reads the text of a time. A zero time is a null.
 func readTime(d *document, v reflect.Value) error {
 	if d.null() {
 		return nil
 	}
 	s, err := d.text()
-	if err != nil || len(s) < 20 || len(s) > 30 || s[len(s)-1] != 'Z' || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
+	if err != nil {
+		return err
+	}
+	return setTime(v, s)
+}
+
+// setTime takes 2026-03-01T12:00:00.123456789Z, with or without a fraction, as UTC times are written.
+func setTime(v reflect.Value, s string) error {
+	if len(s) < 20 || len(s) > 30 || s[len(s)-1] != 'Z' || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
 		return errSlow
 	}
 	bad := false
@@ -435,21 +443,20 @@ func readTime(d *document, v reflect.Value) error {
 }
 
 // field is where a name of a document goes.
-type field struct {
+type field[P any] struct {
 	name  string
 	index int
-	read  program
+	read  P
 }
 
-// structure makes the program of a struct, unless it uses what only the library knows: tags of its own,
-// embedding, names that clash.
-func (c *compiler) structure(t reflect.Type) (program, bool) {
-	var fields []field
-	byName := map[string]int{}
+// structFields lists the fields of a struct, unless it uses what only the library knows: embedding, names
+// that clash, options, or the given tag.
+func structFields[P any](t reflect.Type, not string, compile func(reflect.Type) P) (fields []field[P], byName map[string]int, ok bool) {
+	byName = map[string]int{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if _, ok := f.Tag.Lookup("cbor"); ok || f.Anonymous || f.Name == "_" {
-			return nil, false
+		if _, has := f.Tag.Lookup(not); has && not != "" || f.Anonymous || f.Name == "_" {
+			return nil, nil, false
 		}
 		if !f.IsExported() {
 			continue
@@ -459,16 +466,36 @@ func (c *compiler) structure(t reflect.Type) (program, bool) {
 			continue
 		}
 		if strings.Contains(rest, "string") || name == "-" {
-			return nil, false
+			return nil, nil, false
 		}
 		if name == "" {
 			name = f.Name
 		}
-		if _, ok := byName[name]; ok {
-			return nil, false
+		if _, has := byName[name]; has {
+			return nil, nil, false
 		}
 		byName[name] = len(fields)
-		fields = append(fields, field{name, i, c.compile(f.Type)})
+		fields = append(fields, field[P]{name, i, compile(f.Type)})
+	}
+	return fields, byName, true
+}
+
+// hasFold tells whether a name differs from a field's in the case of letters only, which the libraries
+// forgive.
+func hasFold[P any](fields []field[P], name string) bool {
+	for _, f := range fields {
+		if strings.EqualFold(f.name, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// structure makes the program of a struct, when it can.
+func (c *compiler) structure(t reflect.Type) (program, bool) {
+	fields, byName, ok := structFields(t, "cbor", c.compile)
+	if !ok {
+		return nil, false
 	}
 	return func(d *document, v reflect.Value) error {
 		if d.null() {
@@ -496,10 +523,8 @@ func (c *compiler) structure(t reflect.Type) (program, bool) {
 				next = 0
 				var ok bool
 				if at, ok = byName[name]; !ok {
-					for _, f := range fields {
-						if strings.EqualFold(f.name, name) {
-							return errSlow // the library forgives a change of case
-						}
+					if hasFold(fields, name) {
+						return errSlow
 					}
 					if err := d.skip(); err != nil { // a field of an earlier release
 						return err

@@ -2,10 +2,13 @@ package store
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -128,6 +131,87 @@ func TestTheFastDecoderReadsWhatTheLibraryReads(t *testing.T) {
 			t.Fatalf("fast %+v\nslow %+v", fast, lib)
 		}
 	})
+}
+
+func TestTheFastJSONDecoderReadsWhatTheLibraryReads(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := genEverything(2).Draw(t, "v")
+		b, err := json.Marshal(&v)
+		if err != nil {
+			t.Skip("no JSON for it: ", err)
+		}
+		if rapid.Bool().Draw(t, "spaces?") { // as jsonb is printed, and wider
+			var wide bytes.Buffer
+			if err := json.Indent(&wide, b, "\r", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			b = wide.Bytes()
+		}
+		var fast, lib everything
+		if err := json.Unmarshal(b, &lib); err != nil {
+			t.Fatal(err)
+		}
+		if err := decodeJSON(b, &fast); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(fast, lib) {
+			t.Fatalf("fast %+v\nslow %+v", fast, lib)
+		}
+	})
+}
+
+func FuzzDecodeJSON(f *testing.F) {
+	f.Add([]byte(`{"text": "x\"", "words": ["a", null], "labels": {"a": null}, "until": null, "level": -3, "other": {"children": [{}]}}`))
+	f.Add([]byte(`{"at": "2026-03-01T12:00:00.5Z", "ratio": 1e3, "raw": "AQI=", "TEXT": "y", "unknown": [{"x": "]}"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var fast, lib everything
+		if err := decodeJSON(b, &fast); err != nil {
+			return // the library does it
+		}
+		if !json.Valid(b) || !utf8.Valid(b) {
+			return // not from jsonb
+		}
+		var keys map[string]json.RawMessage
+		err := json.Unmarshal(b, &lib)
+		if jerr := json.Unmarshal(b, &keys); jerr == nil && duplicated(b) {
+			return // jsonb keeps each name once
+		}
+		if err != nil || !reflect.DeepEqual(fast, lib) {
+			t.Errorf("fast %+v\nslow %+v, %v", fast, lib, err)
+		}
+	})
+}
+
+// duplicated tells whether an object somewhere in b has a name twice.
+func duplicated(b []byte) bool {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	var walk func() bool
+	walk = func() bool {
+		tok, err := dec.Token()
+		if err != nil {
+			return false
+		}
+		open, ok := tok.(json.Delim)
+		seen := map[string]bool{}
+		for ok && dec.More() {
+			if open == '{' {
+				name, err := dec.Token()
+				key, _ := name.(string)
+				if err != nil || seen[strings.ToLower(key)] {
+					return true
+				}
+				seen[strings.ToLower(key)] = true
+			}
+			if walk() {
+				return true
+			}
+		}
+		if ok {
+			_, err = dec.Token()
+		}
+		return err != nil
+	}
+	return walk()
 }
 
 func TestDocumentsOfOtherReleasesAreRead(t *testing.T) {

@@ -213,3 +213,9 @@ func (r *rate) next(at int64, v float64) float64 {
 	}
 	return (v - was.value) / (float64(at-was.at) / 1000)
 }
+
+// Samples calls each with the samples of a device between from and to, a block at a time in order of their begin, for
+// those who learn from them. It returns how many blocks could not be read. The rows are the caller's to keep.
+func (Keeper) Samples(tx store.Tx, home, device string, from, to time.Time, each func([]protocol.Sample)) (unread int, err error) {
+	return scan(tx, home, device, from, to, each)
+}

@@ -33,7 +33,6 @@ type Problem struct {
 	Evidence Evidence   `json:"evidence"`
 	Homes    int        `json:"homes"`   // affected so far
 	Tickets  int        `json:"tickets"` // linked so far
-	Calm     int64      `json:"calm"`    // step since which it has been as before; 0 while it is not
 }
 
 // Evidence is why we say so. Faults include complaints.

@@ -354,17 +354,13 @@ func (o *Outbreak) measure(f *fleet, p *Problem, now time.Time) []victim {
 	return victims
 }
 
-// calmFor is how many steps a cohort must have been as before until its problem is over.
-const calmFor = 7
-
 // follow brings an open problem up to date: its evidence, its homes and tickets, and its end.
 func (o *Outbreak) follow(ctx context.Context, tenant string, f *fleet, p Problem, now time.Time) error {
 	victims := o.measure(f, &p, now)
 	if err := o.link(ctx, tenant, p, victims); err != nil {
 		return err
 	}
-	p.Calm = calmSince(p.Evidence.Daily, o)
-	var over bool
+	over := calm(p.Evidence.Daily, p.Since, f.filled < 1)
 	err := o.opts.DB.Update(ctx, tenant, func(tx store.Tx) error {
 		stored, err := problems.Get(tx, p.ID)
 		if err != nil || stored.State == Closed {
@@ -380,7 +376,6 @@ func (o *Outbreak) follow(ctx context.Context, tenant string, f *fleet, p Proble
 			p.Tickets += len(a.Tickets)
 		}
 		p.Homes = len(homes)
-		over = p.Calm != 0 && o.stepOf(now)-p.Calm >= calmFor
 		return problems.Put(tx, &p)
 	})
 	if err != nil || !over {
@@ -389,23 +384,35 @@ func (o *Outbreak) follow(ctx context.Context, tenant string, f *fleet, p Proble
 	return o.over(ctx, tenant, p)
 }
 
-// calmSince is the first step of the run of calm ones that lasts until now, or 0. A step is calm when its
-// excess is below a quarter of the worst step's and within what chance allows.
-func calmSince(daily []Daily, o *Outbreak) int64 {
-	worst := 0.0
-	for _, d := range daily {
-		worst = max(worst, float64(d.Observed)-d.Expected)
+// calmFor is how many steps a cohort must have been as before, taken together, until its problem is over.
+const calmFor = 7
+
+// calm reports whether the last steps that are over show less than a quarter of the excess of the worst
+// as many since the problem began, or no more than chance allows. Steps in which nobody of the cohort was
+// heard of say nothing, so nothing has calmed down.
+func calm(daily []Daily, began time.Time, unfinished bool) bool {
+	if unfinished {
+		daily = daily[:len(daily)-1]
 	}
-	since := int64(0)
-	for _, d := range daily {
-		switch excess := float64(d.Observed) - d.Expected; {
-		case d.Heard == 0: // nothing is known, so nothing has calmed down
-			since = 0
-		case excess > max(worst/4, 2*math.Sqrt(d.Expected)):
-			since = 0
-		case since == 0:
-			since = o.stepOf(d.At)
+	for len(daily) > 0 && daily[0].At.Before(began) {
+		daily = daily[1:]
+	}
+	if len(daily) < calmFor {
+		return false
+	}
+	worst, last, expected := 0.0, 0.0, 0.0
+	for end := calmFor; end <= len(daily); end++ {
+		last, expected = 0, 0
+		for _, d := range daily[end-calmFor : end] {
+			last += float64(d.Observed) - d.Expected
+			expected += d.Expected
+		}
+		worst = max(worst, last)
+	}
+	for _, d := range daily[len(daily)-calmFor:] {
+		if d.Heard == 0 {
+			return false
 		}
 	}
-	return since
+	return last <= max(worst/4, 2*math.Sqrt(expected))
 }

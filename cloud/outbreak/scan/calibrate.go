@@ -9,11 +9,6 @@ import (
 const (
 	warm = memory - 4 // steps before this one say too little about the devices to set a threshold on
 
-	// caution is how much rarer alarms are asked for than promised: a threshold read off one past errs in
-	// both directions, and what it errs down costs more alarms than what it errs up saves. Measured over
-	// 4,000 quiet days of simulated fleets: 58 alarms without it where 44 were asked for.
-	caution = 0.8
-
 	// fewest is how many peaks the threshold must rest on; beyond them the tail is carried on.
 	fewest = 10
 )
@@ -56,7 +51,7 @@ func (d *Detector) calibrate(quiet [][]statistics) float64 {
 		}
 		return 0
 	})
-	want := caution * float64(len(quiet)*len(shuffles)) / d.opts.FalseAlarmEvery
+	want := float64(len(quiet)*len(shuffles)) / d.opts.FalseAlarmEvery
 	if want < fewest {
 		// The tail of a log likelihood ratio falls at least like exp(-score): carry it on from where it is known.
 		return peaks[min(fewest, len(peaks)-1)] + math.Log(fewest/want)

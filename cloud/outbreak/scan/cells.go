@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -53,13 +54,13 @@ type partition struct {
 // cut makes the cells of one and two dimensions, and those of the named deeper subsets, that hold at
 // least smallest devices. Suspicion is shared among the kinds of cell (see weigh), then evenly among the
 // cells of a kind: a region is not the less suspect for there being many pairs of model and firmware. An empty
-// label is not known; such a device is in no cohort of that dimension.
+// label is not known; such a device is in no cohort of that dimension. A cell with the same devices as one
+// before it adds nothing but doubt about the name, and is left out; so is one with the whole fleet.
 func cut(labels [][]string, o *Options) *partition {
-	dims := len(o.Dimensions)
-	p := &partition{stratum: make([]int, len(labels)), dims: dims}
+	p := &partition{stratum: make([]int, len(labels)), dims: len(o.Dimensions)}
 	strata := map[string]int{}
 	var distinct [][]string
-	var sizes []int
+	var devices []int // of each stratum
 	for d, l := range labels {
 		k := key(l)
 		s, ok := strata[k]
@@ -67,50 +68,49 @@ func cut(labels [][]string, o *Options) *partition {
 			s = len(distinct)
 			strata[k] = s
 			distinct = append(distinct, l)
-			sizes = append(sizes, 0)
+			devices = append(devices, 0)
 		}
 		p.stratum[d] = s
-		sizes[s]++
+		devices[s]++
 	}
 	p.strata = len(distinct)
 	p.member = make([][]int, p.strata)
-	kinds := kinds(dims, o.Deeper)
+
+	kinds := kinds(p.dims, o.Deeper)
 	weights := weigh(kinds, o.Batch)
+	seen := map[string]bool{} // sets of strata that have a cell
+	whole := make([]int, p.strata)
+	for s := range whole {
+		whole[s] = s
+	}
+	seen[fmt.Sprint(whole)] = true
 	for k, kind := range kinds {
-		first := len(p.cells)
 		index := map[string]int{}
-		for _, count := range []bool{true, false} {
-			for s, l := range distinct {
-				c := make(Cohort, dims)
-				for i := range c {
-					c[i] = Any
+		var found []cell
+		var of [][]int // strata of each
+		for s, l := range distinct {
+			c, known := cohortOf(l, kind)
+			if !known {
+				continue
+			}
+			i, ok := index[key(c)]
+			if !ok {
+				i = len(found)
+				index[key(c)] = i
+				found = append(found, cell{cohort: c, dims: len(kind)})
+				of = append(of, nil)
+			}
+			found[i].devices += devices[s]
+			of[i] = append(of[i], s)
+		}
+		first := len(p.cells)
+		for i, c := range found {
+			if set := fmt.Sprint(of[i]); c.devices >= o.Smallest && !seen[set] {
+				seen[set] = true
+				for _, s := range of[i] {
+					p.member[s] = append(p.member[s], len(p.cells))
 				}
-				known := true
-				for _, i := range kind {
-					c[i] = l[i]
-					known = known && l[i] != ""
-				}
-				if !known {
-					continue
-				}
-				if count {
-					index[key(c)] += sizes[s]
-					continue
-				}
-				n, ok := index[key(c)]
-				if !ok {
-					continue
-				}
-				if n >= 0 { // still a count of devices: turn it into a place, stored as its complement
-					if n < o.Smallest {
-						delete(index, key(c))
-						continue
-					}
-					p.cells = append(p.cells, cell{cohort: c, dims: len(kind), devices: n})
-					n = ^(len(p.cells) - 1)
-					index[key(c)] = n
-				}
-				p.member[s] = append(p.member[s], ^n)
+				p.cells = append(p.cells, c)
 			}
 		}
 		for i := first; i < len(p.cells); i++ {
@@ -118,6 +118,25 @@ func cut(labels [][]string, o *Options) *partition {
 		}
 	}
 	return p
+}
+
+// everyone is the cohort of the whole fleet.
+func everyone(dims int) Cohort {
+	c := make(Cohort, dims)
+	for i := range c {
+		c[i] = Any
+	}
+	return c
+}
+
+// cohortOf is the cell of a kind that a device with these labels is in; known is false where a label is missing.
+func cohortOf(labels []string, kind []int) (c Cohort, known bool) {
+	c, known = everyone(len(labels)), true
+	for _, i := range kind {
+		c[i] = labels[i]
+		known = known && labels[i] != ""
+	}
+	return c, known
 }
 
 // weigh shares suspicion among kinds of cell: half of it goes to pairs of dimensions that batches are made

@@ -21,9 +21,17 @@ type Alarm struct {
 type openCohort struct {
 	cohort Cohort
 	usual  map[int]float64 // faults a step to expect of each of its devices, as of before it began
-	excess float64         // faults over the expected, when it was raised
-	calm   int             // steps in a row without them
+	excess float64         // faults a step over the expected, when it was raised
+	since  int             // step it was raised in
 }
+
+const (
+	// sure is the share of the evidence that the cohort to be named must have. An alarm that names the wrong
+	// one sends people the wrong way, so one that is less sure is held back for a step or two, in which the
+	// evidence of a true one grows and many a false one goes away.
+	sure = 0.6
+	held = 2 // steps after which it is raised all the same
+)
 
 // most is how many cohorts can be found bad in one step.
 const most = 4
@@ -37,6 +45,7 @@ func (d *Detector) judge(t int) []Alarm {
 		}
 	}
 	var alarms []Alarm
+	doubt := false
 	for range most {
 		d.part.gather(&d.sums, nil, out, func(i int) *statistics { return &d.tracks[d.of[i]].ratio })
 		best, top := d.part.top(&d.sums, d.threshold)
@@ -44,7 +53,12 @@ func (d *Detector) judge(t int) []Alarm {
 			break
 		}
 		a := d.describe(t, best, top)
-		o := openCohort{cohort: a.Cohort, excess: float64(a.Faults) - a.Expected, usual: map[int]float64{}}
+		if a.Confidence < sure && d.held < held {
+			doubt = true
+			break
+		}
+		o := openCohort{cohort: a.Cohort, since: t, usual: map[int]float64{}}
+		o.excess = (float64(a.Faults) - a.Expected) / float64(t-a.Since+1)
 		for i, l := range d.labels {
 			if a.Cohort.Contains(l) {
 				out[i] = true
@@ -64,6 +78,11 @@ func (d *Detector) judge(t int) []Alarm {
 			d.open = append(d.open, o)
 			alarms = append(alarms, a)
 		}
+	}
+	if doubt {
+		d.held++
+	} else {
+		d.held = 0
 	}
 	return alarms
 }
@@ -123,22 +142,24 @@ func (d *Detector) since(device, from, t int) (faults int, steps float64) {
 	return faults, steps
 }
 
-// settle closes the alarms whose cohorts have shown less than a quarter of the excess for a week. They
-// are held against what was usual before, or a fault that stays would become the new usual.
+// settle closes the alarms whose cohorts have shown less than a quarter of the excess for a week, taken
+// together: day by day a small cohort says nothing. They are held against what was usual before, or a
+// fault that stays would become the new usual. A cohort that is not heard of stays open.
 func (d *Detector) settle(t int) {
 	keep := d.open[:0]
 	for _, o := range d.open {
-		faults, expected := 0, 0.0
+		if t-o.since < week {
+			keep = append(keep, o)
+			continue
+		}
+		faults, expected, heard := 0, 0.0, 0.0
 		for i, usual := range o.usual {
-			n, steps := d.since(i, t, t)
+			n, steps := d.since(i, t-week+1, t)
 			faults += n
 			expected += usual * steps
+			heard += steps
 		}
-		o.calm++
-		if float64(faults)-expected > max(o.excess/4, 2*math.Sqrt(expected)) {
-			o.calm = 0
-		}
-		if o.calm < week {
+		if heard == 0 || float64(faults)-expected > max(o.excess*week/4, 2*math.Sqrt(expected)) {
 			keep = append(keep, o)
 		}
 	}

@@ -61,6 +61,7 @@ type Detector struct {
 	common    common
 	threshold float64
 	open      []openCohort
+	held      int // steps that an alarm was held back for want of a name
 	sums      sums
 }
 

@@ -47,10 +47,11 @@ func learnUsual(d *Detector) usual {
 		var order []string // sums of floats depend on it
 		keys := make([]string, len(d.labels))
 		for i, l := range d.labels {
-			k, known := keyOf(l, kind)
+			cohort, known := cohortOf(l, kind)
 			if !known || expected[i] == 0 {
 				continue
 			}
+			k := key(cohort)
 			keys[i] = k
 			if cells[k] == nil {
 				cells[k] = &sum{}
@@ -99,23 +100,11 @@ func (u *usual) of(labels []string) float64 {
 		if len(u.factor) <= n || len(u.factor[n]) == 0 {
 			continue
 		}
-		if k, known := keyOf(labels, kind); known {
-			if f, ok := u.factor[n][k]; ok {
+		if c, known := cohortOf(labels, kind); known {
+			if f, ok := u.factor[n][key(c)]; ok {
 				scale *= f
 			}
 		}
 	}
 	return scale
-}
-
-// keyOf is the key of a device's cell of a kind; known is false where a label is missing.
-func keyOf(labels []string, kind []int) (k string, known bool) {
-	own := make([]string, len(kind))
-	for n, i := range kind {
-		if labels[i] == "" {
-			return "", false
-		}
-		own[n] = labels[i]
-	}
-	return key(own), true
 }

@@ -209,6 +209,7 @@ func runTrials(ctx context.Context, args []string, out io.Writer) error {
 	fleets := fs.Int("fleets", 40, "fleets per scenario")
 	quiet := fs.Int("quiet", 40, "fleets to which nothing happens")
 	seed := fs.Uint64("seed", 1, "the first fleet; the others follow")
+	each := fs.Bool("each", false, "print every fleet's alarms")
 	only := fs.String("only", "", "scenarios whose name contains this")
 	per := fs.String("one-false-alarm-per", "90d", "as of the detector")
 	if err := fs.Parse(args); err != nil {
@@ -253,6 +254,9 @@ func runTrials(ctx context.Context, args []string, out io.Writer) error {
 				alarms = append(alarms, alarm{a.Step, a.Cohort})
 			}
 			sum.count(f.truth, len(f.counts), alarms)
+			if *each {
+				fmt.Fprintf(out, "  %v: truth %v %d devices, alarms %v\n", sc, f.truth.cohort, f.truth.size, alarms)
+			}
 		}
 		if n > 0 {
 			fmt.Fprintf(out, "%s  %.1f s a fleet\n", sum.line(sc.String()), sum.elapsed.Seconds()/float64(n))

@@ -123,14 +123,14 @@ function Stages({ stage }: { stage: Stage }) {
 }
 
 function Diagnoses({ disabled, diagnose }: { disabled: boolean; diagnose: (kind: string) => void }) {
-  const { t, lookup } = useI18n();
+  const { t } = useI18n();
   return (
     <>
       <h3>{t("session.diagnose")}</h3>
       <div className={styles.kinds}>
-        {["connection", "ping", "dns", "dhcp", "traceroute", "interface", "wifi", "speed"].map((kind) => (
+        {(["connection", "ping", "dns", "dhcp", "traceroute", "interface", "wifi", "speed"] as const).map((kind) => (
           <Button key={kind} size="compact-xs" variant="default" disabled={disabled} onClick={() => diagnose(kind)}>
-            {lookup(`diagnosis.${kind}`) ?? kind}
+            {t(`kind.${kind}`)}
           </Button>
         ))}
       </div>
@@ -144,13 +144,13 @@ function LiveCharts({ metrics }: { metrics: ReadonlyMap<string, Live> }) {
   const { t } = useI18n();
   const words = useWords();
   const all = [...metrics.values()];
-  const shown = watched.flatMap((name) => all.filter((live) => live.metric === name)).slice(0, 6);
+  const shown = watched.flatMap((name) => all.filter((live) => live.metric === name)).slice(0, 4);
   return (
     <>
       <h3>{t("session.live")}</h3>
       <div className={styles.metrics} data-samples={Math.max(...all.map((live) => live.at.length))}>
         {(shown.length > 0 ? shown : all.slice(0, 4)).map((live) => (
-          <Chart key={`${live.metric}{${live.instance}}`} series={live} label={words.metric(live.metric, live.instance)} height={40} />
+          <Chart key={`${live.metric}{${live.instance}}`} series={live} label={words.metric(live.metric, live.instance)} height={34} />
         ))}
       </div>
     </>

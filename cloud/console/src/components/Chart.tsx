@@ -1,6 +1,6 @@
 import { useMantineColorScheme } from "@mantine/core";
 import { useElementSize } from "@mantine/hooks";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { Series } from "../api/types";
@@ -36,6 +36,7 @@ export function Chart({ series, label, height = 44, axis, mark, range }: Props) 
   const from = range?.from;
   const to = range?.to;
   const metric = series?.metric ?? "";
+  const drawn = useMemo(() => series && bridged(series), [series]);
 
   useEffect(() => {
     if (!target.current || width === 0) return;
@@ -88,19 +89,19 @@ export function Chart({ series, label, height = 44, axis, mark, range }: Props) 
   }, [width, height, axis, markFrom, markTo, from, to, metric, lang, colorScheme]);
 
   useEffect(() => {
-    plot.current?.setData(series ? [series.at.map((ms) => ms / 1000), series.value] : [[], []]);
-  }, [series, width, height, axis, markFrom, markTo, from, to, metric, lang, colorScheme]);
+    plot.current?.setData(drawn ? [drawn.at.map((ms) => ms / 1000), drawn.value] : [[], []]);
+  }, [drawn, width, height, axis, markFrom, markTo, from, to, metric, lang, colorScheme]);
 
-  const values = series?.value ?? [];
+  const values = drawn?.value ?? [];
   const last = values.findLast((v) => v !== null);
   const peak = mark && extreme(series, mark);
   const shown = at === null ? (peak ?? last) : values[at];
-  const moment = at === null ? undefined : series?.at[at];
+  const moment = at === null ? undefined : drawn?.at[at];
   const now = Date.now();
   return (
     <figure style={{ margin: 0 }} aria-label={`${label}: ${reading(metric, shown, lang)}`}>
       <figcaption className={styles.head}>
-        <span className={styles.label}>{label}</span>
+        <span className={styles.label} title={label}>{label}</span>
         <span className={styles.value}>
           {moment !== undefined && <small>{absolute(moment, now, lang, { seconds: true })} </small>}
           {at === null && peak !== undefined ? t("chart.peak", { value: reading(metric, peak, lang) }) : reading(metric, shown, lang)}
@@ -112,6 +113,22 @@ export function Chart({ series, label, height = 44, axis, mark, range }: Props) 
       </div>
     </figure>
   );
+}
+
+/**
+ * Leaves out empty steps of one or two between samples: they come of steps as short as the sampling, and
+ * are no hole in what was measured. Longer ones stay and break the line.
+ */
+function bridged({ at, value }: Samples): { at: number[]; value: (number | null)[] } {
+  const keep = value.map((v, i) => {
+    if (v !== null) return true;
+    let from = i;
+    let to = i;
+    while (from > 0 && value[from - 1] === null) from--;
+    while (to < value.length - 1 && value[to + 1] === null) to++;
+    return from === 0 || to === value.length - 1 || to - from >= 2;
+  });
+  return { at: at.filter((_, i) => keep[i]), value: value.filter((_, i) => keep[i]) };
 }
 
 /** The value farthest from zero inside the marked stretch. */

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { useAddContact, useAskSession, useDiagnose, useOpenTicket } from "../api/mutations";
 import type { CustomerView, DiagnosisRequest, HomeView, Session, Ticket } from "../api/types";
 import { useI18n } from "../i18n";
+import { useWords } from "../timeline/words";
 import { TextDialog } from "./TextDialog";
 
 interface Props {
@@ -19,7 +20,8 @@ export const kinds: DiagnosisRequest["kind"][] = ["connection", "ping", "dns", "
 
 /** What a support agent can do, one click each: look into the home, go into it, write things down. */
 export function Actions({ view, home, ticket, session, onAsked }: Props) {
-  const { t, lookup } = useI18n();
+  const { t } = useI18n();
+  const words = useWords();
   const hub = home.devices.find((d) => d.id === ticket?.device) ?? home.devices[0];
   const diagnose = useDiagnose(hub?.id ?? "");
   const ask = useAskSession(hub?.id ?? "");
@@ -43,7 +45,7 @@ export function Actions({ view, home, ticket, session, onAsked }: Props) {
           </Menu.Target>
           <Menu.Dropdown>
             {kinds.map((kind) => (
-              <Menu.Item key={kind} onClick={() => diagnose.mutate({ kind })}>{lookup(`diagnosis.${kind}`) ?? kind}</Menu.Item>
+              <Menu.Item key={kind} onClick={() => diagnose.mutate({ kind })}>{words.diagnosis(kind)}</Menu.Item>
             ))}
           </Menu.Dropdown>
         </Menu>

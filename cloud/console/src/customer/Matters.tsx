@@ -8,6 +8,7 @@ import { Empty } from "../components/States";
 import { SegmentTag, Tag, TicketTag } from "../components/Status";
 import { When } from "../components/When";
 import { useI18n } from "../i18n";
+import { headline } from "../i18n/fill";
 import { useNow } from "../time";
 import { TextDialog } from "./TextDialog";
 import styles from "./customer.module.css";
@@ -75,12 +76,12 @@ function PromiseLine({ promise }: { promise: PromiseView }) {
 }
 
 function TicketCard({ ticket }: { ticket: Ticket }) {
-  const { t } = useI18n();
+  const { t, lang } = useI18n();
   const [closing, setClosing] = useState(false);
   const close = useCloseTicket();
   return (
     <div className={styles.matter} data-ticket={ticket.id}>
-      <strong>{ticket.title_text}</strong>
+      <strong>{headline(ticket.title_text, lang)}</strong>
       <p style={{ display: "flex", gap: 6, flexWrap: "wrap" }}>
         <TicketTag ticket={ticket} /> <SegmentTag segment={ticket.segment} />
       </p>

@@ -22,8 +22,11 @@ export function StoryCard({ home, ticket, problems }: { home: string; ticket?: T
   const words = useWords();
   const entries = useEntries(home);
   const list = entries.data ?? [];
-  const head = ticket ? opening(list, ticket) : newestHead(list);
-  const past = useWhy(home, head?.id ?? "", head !== undefined && head.because.length > 0);
+  const first = ticket ? opening(list, ticket) : newestHead(list);
+  // The beginning may lie further back than the entries that are loaded: its causes are asked for then.
+  const end = first?.id ?? ticket?.because[0] ?? "";
+  const past = useWhy(home, end, end !== "" && (!first || first.because.length > 0));
+  const head = first ?? past.data?.find((e) => e.id === end);
   const problem = problems.find((p) => p.state === "open");
   if (!entries.data) return <div className={styles.story} aria-busy="true" />;
   if (!head && !ticket) {
@@ -41,7 +44,7 @@ export function StoryCard({ home, ticket, problems }: { home: string; ticket?: T
       <div>
         <dt>{ticket ? t("story.what") : t("story.what.last")}</dt>
         <dd>
-          <strong>{ticket?.title_text ?? head!.summary}</strong>
+          <strong>{words.title(ticket?.title_text ?? head!.summary)}</strong>
           <small>
             {ticket ? t(ticket.state === "waiting" ? "story.ticket.waiting" : "story.ticket.open") : t("story.noticket")}
           </small>

@@ -5,13 +5,14 @@ import type { Ticket } from "../api/types";
 import { SegmentTag, TicketTag } from "../components/Status";
 import { When } from "../components/When";
 import { useI18n } from "../i18n";
+import { headline } from "../i18n/fill";
 import styles from "./desk.module.css";
 
 const column = createColumnHelper<Ticket>();
 
 /** Tickets as a table that sorts by any column. `compact` leaves out what the first page has no room for. */
 export function TicketTable({ tickets, compact }: { tickets: Ticket[]; compact?: boolean }) {
-  const { t } = useI18n();
+  const { t, lang } = useI18n();
   const [sorting, setSorting] = useState<SortingState>([{ id: "opened", desc: true }]);
   const columns = useMemo(
     () => [
@@ -19,7 +20,7 @@ export function TicketTable({ tickets, compact }: { tickets: Ticket[]; compact?:
         header: t("tickets.what"),
         cell: ({ row: { original: ticket } }) => (
           <>
-            <Link to={`/customers/${ticket.customer_id}`}>{ticket.title_text}</Link>
+            <Link to={`/customers/${ticket.customer_id}`}>{headline(ticket.title_text, lang)}</Link>
             {ticket.device_name && <small>{ticket.device_name}</small>}
           </>
         ),
@@ -45,7 +46,7 @@ export function TicketTable({ tickets, compact }: { tickets: Ticket[]; compact?:
         ),
       }),
     ],
-    [t],
+    [t, lang],
   );
   const table = useReactTable({
     data: tickets,

@@ -43,7 +43,7 @@ const en = {
   "devices.nosignal": "No measurements yet", "chart.none": "Nothing measured", "chart.peak": "peak {value}",
 
   "timeline.title": "Timeline", "timeline.empty": "Nothing has happened yet",
-  "timeline.empty.more": "Faults, fixes, messages and visits appear here as they happen.", "timeline.more": "Earlier",
+  "timeline.empty.more": "Faults, fixes, messages and visits appear here as they happen.", "timeline.more": "Earlier", "timeline.minor": "{n} smaller event | {n} smaller events", "timeline.fewer": "Show fewer",
   "why.ask": "Why?", "why.details": "Details", "why.chain": "How it came about", "why.reasons": "Reasons and their share",
   "why.evidence": "What was measured", "why.value": "{value}, usually {normal}",
   "diagnosis.verdict": "Verdict: {kind}", "diagnosis.steps": "Steps", "diagnosis.well": "All is well", "diagnosis.found": "Fault found", "diagnosis.cut": "Cut short",
@@ -64,6 +64,8 @@ const en = {
   "session.open": "Connected", "session.lost": "The connection is interrupted", "session.closed": "The session is closed",
   "session.direct": "direct", "session.relayed": "relayed", "session.cancel": "Cancel", "session.end": "End session", "session.dismiss": "Close panel",
   "session.stage.consent": "Consent", "session.stage.connect": "Connect", "session.stage.open": "In the home",
+  "kind.connection": "Connection", "kind.ping": "Ping", "kind.dns": "DNS", "kind.dhcp": "DHCP", "kind.traceroute": "Route",
+  "kind.interface": "Interfaces", "kind.wifi": "Wi-Fi", "kind.speed": "Speed",
   "session.diagnose": "Look into", "session.live": "Live, once a second",
 
   "problem.open": "Open", "problem.closed": "Over", "problem.title": "{cohort}", "problem.opened": "Opened", "problem.closedat": "Over since",

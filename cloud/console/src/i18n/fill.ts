@@ -1,3 +1,6 @@
+/** A fragment as the head of a line or a label: "packets are lost" becomes "Packets are lost". */
+export const headline = (text: string, lang: string) => text.charAt(0).toLocaleUpperCase(lang) + text.slice(1);
+
 /**
  * Fills a message. `{name}` stands for an argument; an unknown one stays visible, so that a mistake is
  * seen and not hidden. A message of two forms, "{n} device | {n} devices", takes the first for the

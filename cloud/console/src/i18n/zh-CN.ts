@@ -45,7 +45,7 @@ const zhCN: Messages = {
   "devices.nosignal": "还没有测量数据", "chart.none": "没有测量值", "chart.peak": "峰值 {value}",
 
   "timeline.title": "时间线", "timeline.empty": "还没有发生任何事情",
-  "timeline.empty.more": "故障、修复、留言和处理过程会实时出现在这里。", "timeline.more": "更早的记录",
+  "timeline.empty.more": "故障、修复、留言和处理过程会实时出现在这里。", "timeline.more": "更早的记录", "timeline.minor": "{n} 条次要记录", "timeline.fewer": "收起",
   "why.ask": "为什么？", "why.details": "详情", "why.chain": "来龙去脉", "why.reasons": "原因及其占比",
   "why.evidence": "测量依据", "why.value": "{value}，平时 {normal}",
   "diagnosis.verdict": "结论：{kind}", "diagnosis.steps": "步骤", "diagnosis.well": "一切正常", "diagnosis.found": "发现故障", "diagnosis.cut": "中途停止",
@@ -66,6 +66,8 @@ const zhCN: Messages = {
   "session.open": "已连接", "session.lost": "连接中断", "session.closed": "协助已结束",
   "session.direct": "直连", "session.relayed": "中继", "session.cancel": "取消", "session.end": "结束协助", "session.dismiss": "关闭面板",
   "session.stage.consent": "客户同意", "session.stage.connect": "连接", "session.stage.open": "进入家中网络",
+  "kind.connection": "整条连接", "kind.ping": "连通性", "kind.dns": "域名解析", "kind.dhcp": "地址分配", "kind.traceroute": "路由路径",
+  "kind.interface": "网络接口", "kind.wifi": "无线信号", "kind.speed": "网速",
   "session.diagnose": "检查项目", "session.live": "实时数据（每秒一次）",
 
   "problem.open": "进行中", "problem.closed": "已结束", "problem.title": "{cohort}", "problem.opened": "建立于", "problem.closedat": "结束于",

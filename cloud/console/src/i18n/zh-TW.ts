@@ -45,7 +45,7 @@ const zhTW: Messages = {
   "devices.nosignal": "還沒有量測資料", "chart.none": "沒有量測值", "chart.peak": "峰值 {value}",
 
   "timeline.title": "時間軸", "timeline.empty": "還沒有發生任何事情",
-  "timeline.empty.more": "故障、修復、留言和處理過程會即時出現在這裡。", "timeline.more": "更早的紀錄",
+  "timeline.empty.more": "故障、修復、留言和處理過程會即時出現在這裡。", "timeline.more": "更早的紀錄", "timeline.minor": "{n} 筆次要紀錄", "timeline.fewer": "收起",
   "why.ask": "為什麼？", "why.details": "詳情", "why.chain": "來龍去脈", "why.reasons": "原因及其占比",
   "why.evidence": "量測依據", "why.value": "{value}，平時 {normal}",
   "diagnosis.verdict": "結論：{kind}", "diagnosis.steps": "步驟", "diagnosis.well": "一切正常", "diagnosis.found": "發現故障", "diagnosis.cut": "中途停止",
@@ -66,6 +66,8 @@ const zhTW: Messages = {
   "session.open": "已連線", "session.lost": "連線中斷", "session.closed": "協助已結束",
   "session.direct": "直接連線", "session.relayed": "中繼", "session.cancel": "取消", "session.end": "結束協助", "session.dismiss": "關閉面板",
   "session.stage.consent": "客戶同意", "session.stage.connect": "連線", "session.stage.open": "進入家中網路",
+  "kind.connection": "整條連線", "kind.ping": "連通性", "kind.dns": "網域名稱解析", "kind.dhcp": "位址分配", "kind.traceroute": "路由路徑",
+  "kind.interface": "網路介面", "kind.wifi": "無線訊號", "kind.speed": "網速",
   "session.diagnose": "檢查項目", "session.live": "即時資料（每秒一次）",
 
   "problem.open": "進行中", "problem.closed": "已結束", "problem.title": "{cohort}", "problem.opened": "建立於", "problem.closedat": "結束於",

@@ -1,5 +1,5 @@
 import { Button } from "@mantine/core";
-import { useMemo, useState } from "react";
+import { useMemo, useState, type ReactNode } from "react";
 import { useEntries } from "../api/queries";
 import type { Entry } from "../api/types";
 import { Empty, Failure, Lines } from "../components/States";
@@ -8,6 +8,7 @@ import { When } from "../components/When";
 import { useI18n } from "../i18n";
 import { useNow } from "../time";
 import { entryTone } from "../tone";
+import { fold } from "./calm";
 import { causes } from "./chain";
 import { explains, Why } from "./Why";
 import styles from "./timeline.module.css";
@@ -22,6 +23,16 @@ export function Timeline({ home }: { home: string }) {
   const days = useMemo(() => byDay(entries.data ?? []), [entries.data]);
   const now = useNow();
 
+  const row = (entry: Entry) => (
+    <Row
+      key={entry.id}
+      entry={entry}
+      fresh={isNew(entry)}
+      open={open === entry.id}
+      inChain={chain.has(entry.id)}
+      toggle={() => setOpen(open === entry.id ? undefined : entry.id)}
+    />
+  );
   if (entries.isError && !entries.data) return <Failure error={entries.error} retry={() => void entries.refetch()} />;
   if (!entries.data) return <Lines n={9} />;
   if (entries.data.length === 0) return <Empty title={t("timeline.empty")}>{t("timeline.empty.more")}</Empty>;
@@ -31,16 +42,9 @@ export function Timeline({ home }: { home: string }) {
         <section key={day}>
           <div className={styles.day}>{dayName(list[0]!.at, now, lang)}</div>
           <ol className={styles.list}>
-            {list.map((entry) => (
-              <Row
-                key={entry.id}
-                entry={entry}
-                fresh={isNew(entry)}
-                open={open === entry.id}
-                inChain={chain.has(entry.id)}
-                toggle={() => setOpen(open === entry.id ? undefined : entry.id)}
-              />
-            ))}
+            {fold(list, chain).map((stretch) =>
+              "entry" in stretch ? row(stretch.entry) : <Folded key={stretch.folded.at(-1)!.id} entries={stretch.folded} row={row} />,
+            )}
           </ol>
         </section>
       ))}
@@ -91,6 +95,28 @@ function Row({ entry, fresh, open, inChain, toggle }: RowProps) {
         )}
       </div>
     </li>
+  );
+}
+
+/** Minor entries as one line that opens. The oldest names it, so that it stays open while it grows. */
+function Folded({ entries, row }: { entries: Entry[]; row: (entry: Entry) => ReactNode }) {
+  const { t } = useI18n();
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <li className={styles.row}>
+        <span className={styles.clock}>
+          <When at={entries[0]!.at} show="clock" seconds />
+        </span>
+        <span className={styles.rail} data-minor="true" />
+        <div className={styles.body}>
+          <button type="button" className={styles.fold} aria-expanded={open} onClick={() => setOpen(!open)}>
+            {open ? t("timeline.fewer") : t("timeline.minor", { n: entries.length })}
+          </button>
+        </div>
+      </li>
+      {open && entries.map(row)}
+    </>
   );
 }
 

@@ -99,7 +99,8 @@ function EvidenceChart({ device, metric, instance, from, to }: { device: string;
   // As much again on both sides, so that the eye sees what was normal before.
   const room = Math.max(15_000, (to - from) * 0.75);
   const range = { from: from - room, to: to + room };
-  const telemetry = useTelemetry(device, [metric], range);
+  const seconds = (range.to - range.from) / 1000; // nobody samples faster
+  const telemetry = useTelemetry(device, [metric], range, Math.max(10, Math.min(240, Math.round(seconds))));
   const series = telemetry.data?.find((s) => s.metric === metric && s.instance === (instance ?? "")) ?? (telemetry.data && { metric, at: [], value: [] });
   return (
     <div className={styles.chart}>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Entry, Ticket } from "../api/types";
+import { fold, type Stretch } from "./calm";
 import { causes, episode } from "./chain";
 import { newestHead, opening, tell } from "./story";
 
@@ -62,6 +63,10 @@ describe("tell", () => {
     const running = day.filter((e) => !["undone", "ticket", "told", "diagnosis"].includes(e.id));
     expect(tell(running, running[0]!).tried.map((a) => [a.entry.id, a.outcome])).toEqual([["applied", "running"]]);
   });
+  it("does not take a command that only looks for a fix", () => {
+    const asked = [entry("sent", "command.sent", 21, ["risk"], { args: { command: "k3", plan: "diagnose" } }), ...day];
+    expect(tell(asked, day[1]!).tried.map((a) => a.key)).toEqual(["k2"]);
+  });
   it("falls back on the prediction when there is no diagnosis, and blames nobody when all was well", () => {
     const calm = day.map((e) => (e.id === "diagnosis" ? { ...e, ...diagnosed("none") } : e));
     const story = tell(calm, calm[1]!);
@@ -80,5 +85,19 @@ describe("the entry to tell about", () => {
   it("is the newest that means something when there is no ticket", () => {
     expect(newestHead(day)?.id).toBe("ticket");
     expect(newestHead([day[0]!])).toBeUndefined();
+  });
+});
+
+describe("fold", () => {
+  const shape = (stretches: Stretch[]) => stretches.map((s) => ("entry" in s ? s.entry.id : `(${ids(s.folded)})`)).join(" ");
+  const flicker = ["a", "b", "c", "d"].map((id, i) => entry(id, i % 2 ? "symptom.cleared" : "symptom.seen", i));
+  it("makes one line of minor entries in a row and leaves the others where they are", () => {
+    expect(shape(fold([day[1]!, ...flicker, day[3]!], new Set()))).toBe("ticket (a b c d) undone");
+  });
+  it("leaves two alone", () => {
+    expect(shape(fold(flicker.slice(0, 2), new Set()))).toBe("a b");
+  });
+  it("keeps what is being explained in sight", () => {
+    expect(shape(fold([...flicker, entry("e", "symptom.seen", 9)], new Set(["b"])))).toBe("a b (c d e)");
   });
 });

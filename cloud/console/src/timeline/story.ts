@@ -61,13 +61,15 @@ export function tell(entries: readonly Entry[], head: Entry): Story {
 /** The fixes of an episode, each with the newest thing known about it. */
 function attempts(all: readonly Entry[]): Attempt[] {
   const latest = new Map<string, Attempt>();
+  const fixes = new Set<string>(); // commands also ask for diagnoses and sessions
   for (const entry of all) {
     const outcome = outcomes[entry.kind];
     if (!outcome) continue;
     // Entries about one fix share the id of its command; a choice that was never sent has only its own.
     const key = entry.args?.command ?? entry.id;
+    fixes.add(entry.kind.startsWith("fix.") ? key : "");
     latest.delete(key);
     latest.set(key, { key, entry, outcome });
   }
-  return [...latest.values()];
+  return [...latest.values()].filter((attempt) => fixes.has(attempt.key));
 }

@@ -1,6 +1,7 @@
 import { useMemo } from "react";
 import type { Diagnosis, Step } from "../api/types";
 import { useI18n } from "../i18n";
+import { headline } from "../i18n/fill";
 import { reading } from "../units";
 
 /**
@@ -27,7 +28,8 @@ export function useWords() {
         return instance ? `${text} · ${instance}` : text;
       },
       step: (name: string) => lookup(`step.${name}`) ?? name,
-      diagnosis: (kind: string) => lookup(`diagnosis.${kind}`) ?? kind,
+      diagnosis: (kind: string) => headline(lookup(`diagnosis.${kind}`) ?? kind, lang),
+      title: (text: string) => headline(text, lang),
       findings: (step: Step) => {
         const code = step.code && (lookup(`finding.${step.code}`) ?? step.code);
         return [code, step.args && values(step.args)].filter(Boolean).join(" · ");
@@ -35,7 +37,7 @@ export function useWords() {
       verdict: ({ code, args }: Diagnosis["verdict"]) => {
         const text = lookup(`verdict.${code}`) ?? lookup(`code.${code}`) ?? code;
         const details = args && values(args);
-        return details ? bracket(text, details, lang) : text;
+        return headline(details ? bracket(text, details, lang) : text, lang);
       },
     };
   }, [lang, lookup]);

@@ -15,11 +15,14 @@ export const launch = () =>
 export const profile = (browser, { size = desktop, locale = "en", dark = false } = {}) =>
   browser.newContext({ viewport: size, locale, colorScheme: dark ? "dark" : "light", ignoreHTTPSErrors: true, isMobile: size === phone, hasTouch: size === phone, reducedMotion: "reduce" });
 
+// Being asked to sign in is no fault; nor is a network that comes and goes below the page, which mends itself.
+const expected = /status of 401|net::ERR_(NETWORK_CHANGED|CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/;
+
 /** Collects what a page complains about: exceptions, failed scripts, breaches of the content policy. */
 export function complaints(page, list = []) {
   page.on("pageerror", (error) => list.push(`exception: ${error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error" && !/status of 401/.test(message.text())) list.push(`console: ${message.text()}`);
+    if (message.type() === "error" && !expected.test(message.text())) list.push(`console: ${message.text()}`);
   });
   return list;
 }

@@ -3,9 +3,11 @@
 //	node e2e/shots.mjs --url http://localhost:5173 --out /tmp/shots [--user NAME --password-file FILE] \
 //	     [--customer ID] [--problem ID] [--inbox URL] [--only customer,inbox]
 //
-// Against `npm run sample` it needs no more than the address. Exit code 1: a page complained.
+// Against `npm run sample` it needs no more than the address. Exit code 1: a page complained, or axe
+// found something that keeps a person from using it (WCAG 2.1 A and AA).
 import { mkdirSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { createRequire } from "node:module";
 import { complaints, desktop, launch, phone, profile } from "./browser.mjs";
 
 const { values: args } = parseArgs({
@@ -41,6 +43,14 @@ const looks = [
 const only = args.only.split(",").filter(Boolean);
 const browser = await launch();
 const bad = [];
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe has to say about a page, one line a rule with the first place. */
+async function barriers(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] }));
+  return violations.map((v) => `${v.id} (${v.impact}), ${v.nodes.length} times: ${v.nodes[0].html.slice(0, 120)} ${v.nodes[0].any[0]?.message ?? ""}`);
+}
 for (const [look, options] of looks) {
   const context = await profile(browser, options);
   const page = await context.newPage();
@@ -63,6 +73,7 @@ for (const [look, options] of looks) {
       await page.waitForTimeout(900);
     }
     await page.screenshot({ path: `${args.out}/${name}-${look}.png` });
+    bad.push(...(await barriers(page)).map((line) => `${name}-${look}: ${line}`));
   }
   bad.push(...said.map((line) => `${look}: ${line}`));
   await context.close();

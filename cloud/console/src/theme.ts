@@ -8,7 +8,7 @@ const lagoon: MantineColorsTuple = [
 
 export const theme = createTheme({
   primaryColor: "lagoon",
-  primaryShade: { light: 9, dark: 7 },
+  primaryShade: { light: 9, dark: 8 },
   colors: { lagoon },
   defaultRadius: "md",
   fontFamily:

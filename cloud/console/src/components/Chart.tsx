@@ -9,7 +9,8 @@ import { absolute } from "../time";
 import { reading } from "../units";
 import styles from "./chart.module.css";
 
-export type Samples = Pick<Series, "metric" | "at" | "value">;
+/** What a chart draws. Where each value stands for several samples, `max` holds the largest of them. */
+export type Samples = Pick<Series, "metric" | "at" | "value"> & Partial<Pick<Series, "max">>;
 
 interface Props {
   series: Samples | undefined;
@@ -134,8 +135,8 @@ function bridged({ at, value }: Samples): { at: number[]; value: (number | null)
 /** The value farthest from zero inside the marked stretch. */
 function extreme(series: Samples | undefined, { from, to }: { from: number; to: number }): number | undefined {
   let found: number | undefined;
-  series?.value.forEach((v, i) => {
-    const at = series.at[i]!;
+  (series?.max ?? series?.value)?.forEach((v, i) => {
+    const at = series!.at[i]!;
     if (v !== null && at >= from && at <= to && (found === undefined || Math.abs(v) > Math.abs(found))) found = v;
   });
   return found;

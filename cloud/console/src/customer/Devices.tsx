@@ -64,7 +64,7 @@ function Reasons({ device }: { device: DeviceView }) {
   if (health.reasons.length === 0) return null;
   return (
     <ul className={styles.reasons} aria-label={t("health.reasons")}>
-      {health.reasons.slice(0, 4).map((reason, i) => (
+      {health.reasons.slice(0, 3).map((reason, i) => (
         <li key={i}>
           {reason.text}
           <span>{reading("_ratio", reason.share, lang)}</span>

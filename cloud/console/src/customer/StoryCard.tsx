@@ -67,7 +67,7 @@ export function StoryCard({ home, ticket, problems }: { home: string; ticket?: T
             </>
           ) : (
             <>
-              {ticket && ticket.segment !== "unknown" && <SegmentTag segment={ticket.segment} />} {story?.why?.summary ?? story?.root.summary}
+              {ticket && ticket.segment !== "unknown" && <SegmentTag segment={ticket.segment} />} {story?.why?.summary ?? t("story.why.unknown")}
             </>
           )}
           {story && story.root !== story.why && story.root !== head && <small>{t("story.first", { what: story.root.summary })}</small>}

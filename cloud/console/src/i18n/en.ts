@@ -33,7 +33,7 @@ const en = {
 
   "story.what": "What", "story.what.last": "Last matter", "story.since": "Since", "story.why": "Why", "story.tried": "What was tried",
   "story.ticket.open": "Ticket open", "story.ticket.waiting": "Waiting for the customer", "story.noticket": "No open ticket",
-  "story.first": "First sign: {what}", "story.tried.nothing": "Nothing yet", "story.calm": "No faults on record. Nothing is open.",
+  "story.first": "First sign: {what}", "story.why.unknown": "Not known yet", "story.tried.nothing": "Nothing yet", "story.calm": "No faults on record. Nothing is open.",
   "story.problem": "Known problem: {cohort}",
   "story.running": "Running: {plan}", "story.worked": "Helped: {plan}", "story.undone": "Did not help, undone: {plan}", "story.failed": "Not carried out: {plan}",
 

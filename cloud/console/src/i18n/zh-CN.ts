@@ -24,7 +24,7 @@ const zhCN: Messages = {
   "tickets.none.more": "当允许的修复都无法解决故障时，系统会自动建立工单。",
   "ticket.open": "处理中", "ticket.waiting": "等待客户", "ticket.solved": "已解决", "ticket.title": "是什么事情？",
 
-  "segment.none": "一切正常", "segment.device": "设备", "segment.home": "家庭网络", "segment.isp": "宽带运营商",
+  "segment.none": "一切正常", "segment.device": "设备", "segment.home": "家庭网络", "segment.isp": "网络运营商",
   "segment.cloud": "我们的服务", "segment.unknown": "尚不清楚", "path.label": "中断位置：{verdict}",
 
   "health.score": "健康度 {score}（满分 100）", "health.unknown": "健康度尚不清楚",
@@ -35,7 +35,7 @@ const zhCN: Messages = {
 
   "story.what": "发生了什么", "story.what.last": "最近一件事", "story.since": "从何时起", "story.why": "原因", "story.tried": "已尝试",
   "story.ticket.open": "工单处理中", "story.ticket.waiting": "等待客户", "story.noticket": "没有未结工单",
-  "story.first": "最初迹象：{what}", "story.tried.nothing": "尚未尝试", "story.calm": "没有故障记录，也没有未结事项。",
+  "story.first": "最初迹象：{what}", "story.why.unknown": "尚不清楚", "story.tried.nothing": "尚未尝试", "story.calm": "没有故障记录，也没有未结事项。",
   "story.problem": "已知问题：{cohort}",
   "story.running": "进行中：{plan}", "story.worked": "已奏效：{plan}", "story.undone": "无效，已还原：{plan}", "story.failed": "未能执行：{plan}",
 
@@ -79,7 +79,7 @@ const zhCN: Messages = {
   "problem.legend": "柱：每日实际数量。虚线：按其余设备推算的预期数量。",
   "problems.none": "目前没有批量问题", "problems.none.more": "当某一类设备的故障明显多于整体时，系统会建立一个批量问题。",
   "problems.cohort": "涉及哪些设备", "problems.homes": "家庭", "problems.tickets": "工单",
-  "cohort.model": "型号", "cohort.firmware": "固件", "cohort.hardware": "硬件", "cohort.region": "地区", "cohort.isp": "运营商",
+  "cohort.model": "型号", "cohort.firmware": "固件", "cohort.hardware": "硬件", "cohort.region": "地区", "cohort.isp": "网络运营商",
 
   "inbox.title": "您的家", "inbox.closed": "这个链接已失效", "inbox.closed.more": "请从应用或邮件中打开最新的链接。",
   "inbox.empty": "一切安好", "inbox.empty.more": "我们在您家中发现或修复问题时，会第一时间在这里告诉您。",

@@ -24,7 +24,7 @@ const zhTW: Messages = {
   "tickets.none.more": "當允許的修復都無法解決故障時，系統會自動建立案件。",
   "ticket.open": "處理中", "ticket.waiting": "等待客戶", "ticket.solved": "已解決", "ticket.title": "是什麼事情？",
 
-  "segment.none": "一切正常", "segment.device": "裝置", "segment.home": "家中網路", "segment.isp": "網路業者",
+  "segment.none": "一切正常", "segment.device": "裝置", "segment.home": "家庭網路", "segment.isp": "網路供應商",
   "segment.cloud": "我們的服務", "segment.unknown": "尚不清楚", "path.label": "中斷位置：{verdict}",
 
   "health.score": "健康度 {score}（滿分 100）", "health.unknown": "健康度尚不清楚",
@@ -35,7 +35,7 @@ const zhTW: Messages = {
 
   "story.what": "發生了什麼", "story.what.last": "最近一件事", "story.since": "從何時起", "story.why": "原因", "story.tried": "已嘗試",
   "story.ticket.open": "案件處理中", "story.ticket.waiting": "等待客戶", "story.noticket": "沒有未結案件",
-  "story.first": "最初跡象：{what}", "story.tried.nothing": "尚未嘗試", "story.calm": "沒有故障紀錄，也沒有未結事項。",
+  "story.first": "最初跡象：{what}", "story.why.unknown": "尚不清楚", "story.tried.nothing": "尚未嘗試", "story.calm": "沒有故障紀錄，也沒有未結事項。",
   "story.problem": "已知問題：{cohort}",
   "story.running": "進行中：{plan}", "story.worked": "已奏效：{plan}", "story.undone": "無效，已還原：{plan}", "story.failed": "未能執行：{plan}",
 
@@ -79,7 +79,7 @@ const zhTW: Messages = {
   "problem.legend": "長條：每日實際數量。虛線：依其餘裝置推算的預期數量。",
   "problems.none": "目前沒有批次問題", "problems.none.more": "當某一類裝置的故障明顯多於整體時，系統會建立一個批次問題。",
   "problems.cohort": "涉及哪些裝置", "problems.homes": "家庭", "problems.tickets": "案件",
-  "cohort.model": "型號", "cohort.firmware": "韌體", "cohort.hardware": "硬體", "cohort.region": "地區", "cohort.isp": "業者",
+  "cohort.model": "型號", "cohort.firmware": "韌體", "cohort.hardware": "硬體", "cohort.region": "地區", "cohort.isp": "網路供應商",
 
   "inbox.title": "您的家", "inbox.closed": "這個連結已失效", "inbox.closed.more": "請從應用程式或電子郵件開啟最新的連結。",
   "inbox.empty": "一切安好", "inbox.empty.more": "我們在您家中發現或修復問題時，會第一時間在這裡告訴您。",

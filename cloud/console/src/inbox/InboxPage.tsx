@@ -69,7 +69,7 @@ function Opened({ inbox }: { inbox: Inbox }) {
           <Wellbeing inbox={inbox} />
         </div>
       </header>
-      <main className={styles.feed}>
+      <main className={styles.feed} tabIndex={0} aria-label={t("inbox.title")}>
         <Feed inbox={inbox} />
         <div ref={end} />
       </main>

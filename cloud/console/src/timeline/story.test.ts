@@ -85,6 +85,9 @@ describe("the entry to tell about", () => {
   it("is the newest that means something when there is no ticket", () => {
     expect(newestHead(day)?.id).toBe("ticket");
     expect(newestHead([day[0]!])).toBeUndefined();
+    expect(newestHead([entry("near", "symptom.seen", 300), ...day])?.id).toBe("ticket");
+    expect(newestHead([entry("far", "symptom.seen", 3600), ...day])?.id).toBe("far");
+    expect(newestHead([day[7]!])?.id).toBe("symptom");
   });
 });
 

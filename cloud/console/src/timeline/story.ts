@@ -30,15 +30,21 @@ const outcomes: Record<string, Attempt["outcome"]> = {
 };
 
 const heads = new Set([
-  "ticket.opened", "fix.verified", "fix.rolled_back", "fix.failed", "fix.unavailable", "risk.raised", "symptom.seen", "device.offline",
+  "ticket.opened", "fix.chosen", "fix.applied", "fix.verified", "fix.rolled_back", "fix.failed", "fix.unavailable", "risk.raised", "device.offline",
 ]);
+const recent = 10 * 60_000; // a symptom newer than a matter by more than this is a matter of its own
 
 /** The entry that a ticket began with, when it is among `entries`. */
 export const opening = (entries: readonly Entry[], ticket: Ticket) =>
   entries.find((e) => e.kind === "ticket.opened" && e.subjects.some((s) => s.type === "ticket" && s.id === ticket.id));
 
 /** The entry to tell about when there is no open ticket: the newest that means something to a person. */
-export const newestHead = (entries: readonly Entry[]) => entries.find((e) => heads.has(e.kind));
+export function newestHead(entries: readonly Entry[]): Entry | undefined {
+  const matter = entries.find((e) => heads.has(e.kind));
+  const symptom = entries.find((e) => e.kind === "symptom.seen");
+  if (!matter || !symptom) return matter ?? symptom;
+  return Date.parse(symptom.at) - Date.parse(matter.at) > recent ? symptom : matter;
+}
 
 /** Tells the story that ends in `head`, from the entries of a home, newest first or in any order. */
 export function tell(entries: readonly Entry[], head: Entry): Story {

@@ -14,7 +14,9 @@ export function useWords() {
     const metric = (name: string) => lookup(`metric.${name}`) ?? name;
     const labelled = (name: string, instance?: string) => (instance ? `${metric(name)} · ${instance}` : metric(name));
     const values = (args: Record<string, string>) => {
-      const parts = Object.entries(args).map(([name, text]) => {
+      // Counters say something here only when they count trouble.
+      const telling = Object.entries(args).filter(([name, text]) => !/^[rt]x_/.test(name) || (!name.endsWith("_bytes") && Number(text) > 0));
+      const parts = telling.map(([name, text]) => {
         const number = Number(text);
         const shown = text.trim() !== "" && Number.isFinite(number) && /_(ms|ratio|s|mbps|dbm|bytes)$/.test(name) ? reading(name, number, lang) : text;
         return `${lookup(`arg.${name}`) ?? name.replace(/_(ms|ratio|s|mbps|dbm|bytes)$/, "").replaceAll("_", " ")} ${shown}`;

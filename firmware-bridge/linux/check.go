@@ -18,12 +18,13 @@ import (
 // Fresh measurements of a check.
 const (
 	checkPings   = 10
-	checkQueries = 3
+	checkQueries = 5
 	checkSpacing = 50 * time.Millisecond
 )
 
 // Check measures anew and says whether the condition holds; a value that cannot be measured does not.
-// For dns metrics an empty instance means every resolver in use.
+// For dns metrics an empty instance means every resolver in use, and a query that is not answered counts
+// in dns.latency_ms with the two seconds it was waited for.
 func (d *Driver) Check(ctx context.Context, c protocol.Check) (bool, error) {
 	if c.Min == nil && c.Max == nil {
 		return false, argument("check", "neither min nor max is set")
@@ -56,7 +57,12 @@ func (d *Driver) measure(ctx context.Context, c protocol.Check) ([]float64, erro
 		var values []float64
 		for _, r := range resolvers {
 			s := repeat(ctx, checkQueries, checkSpacing, querier(r, d.opts.ProbeName))
-			values = append(values, s.value(what == "failure_ratio"))
+			v := s.value(what == "failure_ratio")
+			if what == "latency_ms" {
+				// Whoever asked waited for the lost ones too: a lucky answer among them is no proof.
+				v = (v*float64(s.answered) + float64(s.sent-s.answered)*float64(dnsTimeout.Milliseconds())) / float64(s.sent)
+			}
+			values = append(values, v)
 		}
 		return values, nil
 	case what == "rtt_ms" || what == "loss_ratio" || what == "reachable":

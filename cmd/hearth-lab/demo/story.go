@@ -57,13 +57,17 @@ func (s *story) play(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.firmwareGoesBad(ctx)
 }
 
 // pause lets the home be calm for one to three seconds.
 func (s *story) pause(ctx context.Context) error {
+	return s.wait(ctx, time.Second+time.Duration(s.rng.Int64N(int64(2*time.Second))))
+}
+
+func (s *story) wait(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(time.Second + time.Duration(s.rng.Int64N(int64(2*time.Second)))):
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -187,21 +191,35 @@ func (s *story) customerPhones(ctx context.Context) error {
 	return nil
 }
 
-// remoteSession drives the console and the inbox with a real browser.
+// remoteSession drives the console and the inbox with a real browser. A customer who refuses is not asked
+// again: the session must not begin.
 func (s *story) remoteSession(ctx context.Context) error {
 	mark := time.Now()
 	if err := s.world.browse(ctx, s.out); err != nil {
 		return fmt.Errorf("remote session in the browser: %w", err)
 	}
-	for _, step := range []cloud.Kind{
+	steps := []cloud.Kind{
 		cloud.KindSessionAsked, cloud.KindCustomerAsked, cloud.KindConsentGiven, cloud.Kind(protocol.EventSessionStarted),
 		cloud.Kind(protocol.EventSessionAction), cloud.Kind(protocol.EventSessionEnded),
-	} {
+	}
+	if s.world.answer == "refused" {
+		steps = []cloud.Kind{cloud.KindSessionAsked, cloud.KindCustomerAsked, cloud.KindConsentRefused, cloud.KindSessionClosed}
+	}
+	for _, step := range steps {
 		e, err := s.eye.await(ctx, string(step), toFix, kind(mark, step))
 		if err != nil {
 			return err
 		}
 		s.saw("%s", e.Summary)
+	}
+	if s.world.answer == "refused" {
+		entries, err := s.eye.timeline(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(entries, func(e httpapi.EntryView) bool { return e.Kind == cloud.Kind(protocol.EventSessionStarted) }) {
+			return errors.New("the customer refused, and the device joined a session all the same")
+		}
 	}
 	return nil
 }

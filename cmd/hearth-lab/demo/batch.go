@@ -1,0 +1,84 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/hearthline/hearthline/cloud/httpapi"
+	"github.com/hearthline/hearthline/firmware-bridge/replay"
+)
+
+// toProblem is how long the fleet may take to show what its devices have in common.
+const toProblem = 40 * time.Second
+
+// firmwareGoesBad lets the resolvers of one batch of the replayed homes become slow, and expects one
+// problem that names the batch, and every affected customer told of it.
+func (s *story) firmwareGoesBad(ctx context.Context) error {
+	model, firmware, homes := s.world.fleet.batch()
+	if len(homes) < 3 {
+		return nil // too few homes to call them a batch
+	}
+	mark := time.Now()
+	for _, h := range homes {
+		if err := h.turn(replay.SlowResolver); err != nil {
+			return err
+		}
+	}
+	s.saw("%d replayed homes with %s %s go bad", len(homes), model, firmware)
+	problem, err := s.awaitProblem(ctx, mark.Add(toProblem))
+	if err != nil {
+		return err
+	}
+	c := problem.Cohort
+	if (c.Model != "" && c.Model != model) || (c.Firmware != "" && c.Firmware != firmware) || c.Region != "" || c.ISP != "" || (c.Model == "" && c.Firmware == "") {
+		return fmt.Errorf("the problem names %+v, the bad batch is %s %s", c, model, firmware)
+	}
+	s.saw("one problem was opened after %.1f s: %s", time.Since(mark).Seconds(), problem.CohortText)
+	for deadline := time.Now().Add(toProblem); ; {
+		var page httpapi.ProblemView
+		if err := s.eye.staff.get(ctx, "/v1/problems/"+problem.ID, nil, &page); err != nil {
+			return err
+		}
+		told := 0
+		for _, h := range page.Homes {
+			if h.Told != nil {
+				told++
+			}
+		}
+		if told == len(page.Homes) && told*2 > len(homes) {
+			s.saw("%d affected customers were told before they called", told)
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d of %d affected homes were told; %d homes went bad", told, len(page.Homes), len(homes))
+		}
+		if err := s.wait(ctx, lookEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitProblem returns the one open problem. More than one is an error: a batch is one problem.
+func (s *story) awaitProblem(ctx context.Context, deadline time.Time) (httpapi.Problem, error) {
+	for {
+		var list httpapi.Page[httpapi.Problem]
+		if err := s.eye.staff.get(ctx, "/v1/problems", url.Values{"state": {"open"}}, &list); err != nil {
+			return httpapi.Problem{}, err
+		}
+		switch len(list.Items) {
+		case 0:
+		case 1:
+			return list.Items[0], nil
+		default:
+			return httpapi.Problem{}, fmt.Errorf("%d problems were opened for one batch", len(list.Items))
+		}
+		if time.Now().After(deadline) {
+			return httpapi.Problem{}, fmt.Errorf("no problem was opened within %s", toProblem)
+		}
+		if err := s.wait(ctx, lookEvery); err != nil {
+			return httpapi.Problem{}, err
+		}
+	}
+}

@@ -39,6 +39,7 @@ type Options struct {
 	Hub     hub
 	Journal agent.Journal
 	Every   time.Duration // between two rounds of checks; 0 means 1s
+	Rounds  int           // in a row in which all checks must hold; 0 means 3: on a line that loses a third of its packets, one good round is luck
 	Log     *slog.Logger  // nil means discard
 }
 
@@ -55,6 +56,9 @@ func New(opts Options) (*Remedy, error) {
 	}
 	if opts.Every == 0 {
 		opts.Every = time.Second
+	}
+	if opts.Rounds == 0 {
+		opts.Rounds = 3
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -161,14 +165,17 @@ var errUnfinished = errors.New("an earlier fix could not be undone")
 
 func forget(protocol.EntryID) []byte { return nil }
 
-// prove waits until all checks hold, and the confirmation if the plan wants one. It returns nil when the
+// prove waits until all checks held for some rounds in a row, and for the confirmation if the plan wants one. It returns nil when the
 // change may stay, else why not.
 func (r *Remedy) prove(ctx context.Context, p *protocol.Plan, applied protocol.EntryID) map[string]string {
-	tick := time.NewTicker(r.opts.Every)
+	within := time.Duration(p.WithinS) * time.Second
+	tick := time.NewTicker(min(r.opts.Every, within/time.Duration(2*r.opts.Rounds))) // a short deadline has room for the rounds too
 	defer tick.Stop()
-	for {
-		failed := r.failing(ctx, p.Checks)
-		if failed == nil {
+	failed := map[string]string{"reason": "deadline"} // until a check fails: there was too little time for all rounds
+	for held := 0; held < r.opts.Rounds; {
+		if now := r.failing(ctx, p.Checks); now != nil {
+			failed, held = now, 0
+		} else if held++; held == r.opts.Rounds {
 			break
 		}
 		select {

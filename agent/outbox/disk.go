@@ -260,7 +260,7 @@ func (o *Outbox) maintain(closing bool) error {
 	o.mu.Lock()
 	now := time.Now()
 	spill := len(o.memory) > 0 && (closing || o.spillDue(now))
-	clean := (o.dirty && o.disk.telemetry > 0 || o.stale >= o.opts.SpillBatch) && (closing || now.Sub(o.lastSpill) > 10*time.Second)
+	clean := o.toClean() && (closing || now.Sub(o.lastSpill) > 10*time.Second)
 	if !spill && !clean {
 		o.mu.Unlock()
 		return nil

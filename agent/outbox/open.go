@@ -23,7 +23,7 @@ func Open(opts Options) (*Outbox, error) {
 	if err := opts.fill(); err != nil {
 		return nil, err
 	}
-	o := &Outbox{opts: opts, changed: make(chan struct{}, 1), acks: make(chan struct{})}
+	o := &Outbox{opts: opts, changed: make(chan struct{}, 1), stirred: make(chan struct{}, 1), acks: make(chan struct{})}
 	aside, err := setAsideIfDamaged(opts.Path)
 	if err == nil {
 		err = o.open()

@@ -96,6 +96,7 @@ type Outbox struct {
 	aside string // why the former file was set aside, or empty
 
 	changed chan struct{} // holds one token when there may be something to send
+	stirred chan struct{} // and one when there may be something to write
 
 	write sync.Mutex // held around every bbolt write transaction; taken before mu
 
@@ -254,6 +255,7 @@ func (o *Outbox) Telemetry(kind protocol.Kind, body []byte) error {
 		o.dropMemory()
 	}
 	o.wake()
+	o.stir()
 	return nil
 }
 
@@ -328,6 +330,7 @@ func (o *Outbox) Acked(l protocol.Lane, epoch, committed uint64) (from, to uint6
 	}
 	close(o.acks)
 	o.acks = make(chan struct{})
+	o.stir()
 	return before + 1, committed
 }
 
@@ -359,19 +362,48 @@ func (o *Outbox) lane(l protocol.Lane) *lane {
 	return &o.telemetry
 }
 
-// Run writes to disk what has to be there and removes what need not, until ctx ends. It always returns nil.
+// Run writes to disk what has to be there and removes what need not, until ctx ends. It sleeps while there is
+// nothing of either kind. It always returns nil.
 func (o *Outbox) Run(ctx context.Context) error {
-	tick := time.NewTicker(min(o.opts.SpillAfter/2, 2*time.Second))
+	every := min(o.opts.SpillAfter/2, 2*time.Second)
+	tick := time.NewTimer(every)
 	defer tick.Stop()
 	for {
+		if o.idle() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-o.stirred:
+			}
+		}
+		tick.Reset(every)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := o.maintain(false); err != nil {
-				o.opts.Log.Error("outbox cannot write; telemetry stays in memory", "error", err)
-			}
 		}
+		if err := o.maintain(false); err != nil {
+			o.opts.Log.Error("outbox cannot write; telemetry stays in memory", "error", err)
+		}
+	}
+}
+
+// idle reports whether nothing waits for maintain. Whoever changes that stirs.
+func (o *Outbox) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.memory) == 0 && !o.toClean()
+}
+
+// toClean reports whether enough on disk is acknowledged to be removed. The caller holds mu.
+func (o *Outbox) toClean() bool {
+	return o.dirty && o.disk.telemetry > 0 || o.stale >= o.opts.SpillBatch
+}
+
+func (o *Outbox) stir() {
+	select {
+	case o.stirred <- struct{}{}:
+	default:
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"sync"
 )
 
-// The same for jsonb, as PostgreSQL prints it: see decode.go.
-
+// jsonProgram decodes one value at d into v, which is settable and zero. It has seen that it is not null.
 type jsonProgram func(d *jsonDocument, v reflect.Value) error
 
+// jsonDocument is what is being read: JSON as PostgreSQL prints it.
 type jsonDocument struct {
 	s     string
 	at    int

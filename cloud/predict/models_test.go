@@ -63,3 +63,27 @@ func TestTheModelThatComesWithTheSourceTellsACalmHubFromOneInTrouble(t *testing.
 		}
 	}
 }
+
+func BenchmarkSampleOfAHub(b *testing.B) {
+	data, baseline := NamespacedHome()
+	m, err := risk.Decode(data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o := risk.NewObserver(m)
+	if err := o.Restore(baseline, 0); err != nil {
+		b.Fatal(err)
+	}
+	var handles []int
+	for _, n := range []string{"gateway.reachable", "gateway.rtt_ms", "gateway.loss_ratio", "wan.rtt_ms", "wan.loss_ratio", "cloud.rtt_ms", "cloud.loss_ratio", "dns.latency_ms{a}", "dns.failure_ratio{a}", "dns.active{a}", "iface.carrier{eth0}", "route.default{eth0}", "tcp.retransmits"} {
+		handles = append(handles, o.Bind(n))
+	}
+	b.ReportAllocs()
+	b.ReportMetric(float64(m.NewLink().Bytes()), "B/link")
+	for i := 0; b.Loop(); i++ {
+		for j, h := range handles {
+			o.Put(h, float64((i+j)%7)*0.1)
+		}
+		o.Tick(float64(i))
+	}
+}

@@ -247,7 +247,15 @@ func (p *Plan) outOfHome(s *rows) (z []float64, y []float32, err error) {
 
 // ranges is what was seen of each feature; far beyond it the model has nothing to say.
 func (s *rows) ranges() risk.Abstention {
-	a := risk.Abstention{MinPresent: 0.2, MaxStrange: 0.5, Lo: make([]float32, s.m.Cols), Hi: make([]float32, s.m.Cols)}
+	present := 0
+	for _, v := range s.m.X {
+		if v == v {
+			present++
+		}
+	}
+	// Half of what devices had in training is enough: no device has all signals.
+	share := float64(present) / float64(max(1, len(s.m.X)))
+	a := risk.Abstention{MinPresent: share / 2, MaxStrange: 0.5, Lo: make([]float32, s.m.Cols), Hi: make([]float32, s.m.Cols)}
 	for c := range s.m.Cols {
 		lo, hi := float32(math.Inf(1)), float32(math.Inf(-1))
 		for i := range s.y {

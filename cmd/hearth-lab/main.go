@@ -42,6 +42,7 @@ var tools = []tool{
 	{"home", "a home of network namespaces with real faults", home.Run},
 	{"homefit", "fits the hub's risk model to recorded homes", homefit.Run},
 	{"linkfault", "trains on links, predicts the faults of others", linkfault.Run},
+	{"idle", "what a connected, silent device costs the cloud, and how fast a fleet is back", ingest.RunIdle},
 	{"ingest", "durable ingest beside mosquitto, paho and bbolt", ingest.Run},
 	{"outbreak", "finds a cohort of devices that goes bad; makes and judges such fleets", outbreak.Run},
 	{"store", "fills a store and measures what people wait for, beside the raw engine", storebench.Run},

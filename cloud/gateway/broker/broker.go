@@ -272,9 +272,21 @@ func (b *Broker) handshake(ctx context.Context, tcp net.Conn) (*tls.Conn, error)
 		return nil, errors.New("too many handshakes at once")
 	}
 	// A client holds a slot no longer than this, so that silent ones cannot starve the others.
-	tcp.SetDeadline(time.Now().Add(b.opts.Handshake / 4))
+	tcp.SetDeadline(time.Now().Add(b.opts.Handshake / 2))
 	secure := tls.Server(tcp, b.opts.TLS)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	// In a goroutine of its own, which takes the deep stack of a handshake with it: the one that serves the
+	// connection would keep it for as long as the device is there.
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				b.stats.Panics.Add(1)
+				done <- fmt.Errorf("panic in the handshake: %v", p)
+			}
+		}()
+		done <- secure.HandshakeContext(ctx)
+	}()
+	if err := <-done; err != nil {
 		return nil, err
 	}
 	tcp.SetDeadline(time.Now().Add(b.opts.Handshake))

@@ -60,7 +60,10 @@ func (d *disk) restore() error {
 	var err error
 	for range 50 { // a killed process may hold it for a moment
 		if err = run("umount", d.dir); err == nil {
-			return d.mount()
+			if err = d.mount(); err == nil {
+				os.Remove(d.filler()) // its removal may not have reached the disk
+			}
+			return err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

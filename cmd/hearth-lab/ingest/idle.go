@@ -1,0 +1,168 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hearthline/hearthline/cloud/gateway/ca"
+)
+
+// IdleReport is the result of the tool "idle".
+type IdleReport struct {
+	Devices     int     `json:"devices"`
+	AllBack     float64 `json:"all_connected_s"`    // from the first dial, all at once, mutual TLS
+	PerDevice   float64 `json:"kb_per_idle_device"` // resident memory of the service, above what it has with none
+	ServiceMB   float64 `json:"service_mb"`
+	CPUPerHello float64 `json:"cpu_ms_per_connect"`
+}
+
+// RunIdle is the tool "idle": what a device costs the cloud that is connected and says nothing, and how
+// long a fleet takes to come back when nothing spreads it out.
+func RunIdle(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("idle", flag.ContinueOnError)
+	n := fs.Int("devices", 2000, "connections, all opened at once")
+	wait := fs.Duration("wait", 5*time.Second, "silence before memory is read")
+	asJSON := fs.Bool("json", false, "print JSON only")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *n < 1 {
+		return errors.New("want at least one device")
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < uint64(*n)+100 {
+		return fmt.Errorf("%d devices need as many open files; the limit is %d (ulimit -n)", *n, limit.Cur)
+	}
+	dir, err := os.MkdirTemp("", "hearth-lab-idle-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	authority, err := ca.Open(ca.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	p, addr, err := startSelf(ctx, []string{"ingest", "serve", "hearthline", "--dir", dir, "--devices", strconv.Itoa(*n), "--tls"})
+	if err != nil {
+		return err
+	}
+	defer p.Wait()
+	defer p.Process.Kill()
+	devices := make([]device, *n)
+	for i := range devices {
+		devices[i].id = deviceID(i)
+		if devices[i].tls, err = clientTLS(authority, devices[i].id); err != nil {
+			return err
+		}
+	}
+	before, cpuBefore, err := usage(p.Process.Pid)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	hubs := make([]*hub, *n)
+	errs := make([]error, *n)
+	var wg sync.WaitGroup
+	for i, d := range devices {
+		wg.Go(func() { hubs[i], errs[i] = redial(ctx, addr, d) })
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	defer func() {
+		for _, h := range hubs {
+			if h != nil {
+				h.Close()
+			}
+		}
+	}()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, h := range hubs {
+		go io.Copy(io.Discard, h)
+	}
+	_, cpuAfter, err := usage(p.Process.Pid)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(*wait):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	after, _, err := usage(p.Process.Pid)
+	if err != nil {
+		return err
+	}
+	rep := IdleReport{
+		Devices: *n, AllBack: took.Seconds(), ServiceMB: float64(after) / 1024,
+		PerDevice: float64(after-before) / float64(*n), CPUPerHello: (cpuAfter - cpuBefore).Seconds() * 1000 / float64(*n),
+	}
+	if *asJSON {
+		return json.NewEncoder(os.Stdout).Encode(rep)
+	}
+	fmt.Printf("%d devices connected after %.1f s (%.2f ms cpu each); %.1f kB resident per idle device, %.0f MB in all\n",
+		rep.Devices, rep.AllBack, rep.CPUPerHello, rep.PerDevice, rep.ServiceMB)
+	return nil
+}
+
+// redial connects, with full jitter after a failure, as agents do.
+func redial(ctx context.Context, addr string, d device) (h *hub, err error) {
+	for limit := 500 * time.Millisecond; limit < 16*time.Second; limit *= 2 {
+		if h, err = dial(ctx, addr, d, 1); err == nil {
+			return h, nil
+		}
+		select {
+		case <-time.After(rand.N(limit)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return nil, err
+}
+
+// usage reads a process's resident memory, without what is backed by files, in kB, and its processor time.
+func usage(pid int) (kilobytes int, cpu time.Duration, err error) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			if kilobytes, err = strconv.Atoi(strings.Fields(rest)[0]); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return 0, 0, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, 0, fmt.Errorf("unexpected %s/stat", dir)
+	}
+	const perTick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
+	for _, f := range fields[11:13] {
+		ticks, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, 0, err
+		}
+		cpu += time.Duration(ticks) * perTick
+	}
+	return kilobytes, cpu, nil
+}

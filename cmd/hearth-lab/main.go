@@ -19,6 +19,7 @@ import (
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/homefit"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/ingest"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/latency"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/linkfault"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/outbreak"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/report"
@@ -42,6 +43,7 @@ var tools = []tool{
 	{"home", "a home of network namespaces with real faults", home.Run},
 	{"homefit", "fits the hub's risk model to recorded homes", homefit.Run},
 	{"linkfault", "trains on links, predicts the faults of others", linkfault.Run},
+	{"latency", "from a fault on the hub to the customer told", latency.Run},
 	{"idle", "what a connected, silent device costs the cloud, and how fast a fleet is back", ingest.RunIdle},
 	{"ingest", "durable ingest beside mosquitto, paho and bbolt", ingest.Run},
 	{"outbreak", "finds a cohort of devices that goes bad; makes and judges such fleets", outbreak.Run},

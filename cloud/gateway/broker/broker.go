@@ -72,12 +72,13 @@ type Options struct {
 
 // Broker serves devices. Its methods are safe for concurrent use.
 type Broker struct {
-	opts   Options
-	log    *slog.Logger
-	server *mqtt.Server
-	gate   chan struct{} // a slot for each running handshake
-	serial atomic.Uint64
-	conns  sync.WaitGroup
+	opts     Options
+	log      *slog.Logger
+	server   *mqtt.Server
+	gate     chan struct{} // a slot for each running handshake
+	serial   atomic.Uint64
+	accepted atomic.Int64
+	conns    sync.WaitGroup
 
 	mu       sync.RWMutex
 	sessions map[string]*Session // by "tenant/device", the newest of each
@@ -166,12 +167,16 @@ func (b *Broker) Send(tenant, device string, c protocol.Channel, payload []byte)
 
 // Serve accepts devices from l until ctx ends, and returns when every connection is closed and its
 // Disconnected has returned. A Broker serves once. Serve closes l.
-func (b *Broker) Serve(ctx context.Context, l net.Listener) error {
+func (b *Broker) Serve(parent context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		l.Close()
 		b.closeAll()
 	})
 	defer stop()
+	b.conns.Add(1)
+	go b.tidy(ctx)
 	var err error
 	for {
 		var c net.Conn
@@ -183,16 +188,50 @@ func (b *Broker) Serve(ctx context.Context, l net.Listener) error {
 			}
 			break
 		}
+		b.accepted.Add(1)
 		b.conns.Add(1)
 		go b.handle(ctx, c)
 	}
+	cancel()
 	l.Close()
 	b.closeAll()
 	b.conns.Wait()
-	if ctx.Err() != nil {
+	if parent.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("accept devices: %w", err)
+}
+
+// A return of many devices is over when fewer than calm come in one period.
+const (
+	period = 10 * time.Second
+	many   = 256
+	calm   = 16
+)
+
+// tidy gives memory back to the system once many devices have connected: their handshakes leave deep
+// stacks and as much garbage as the connections themselves need, and devices that are silent from then on
+// make no work that would have it collected.
+func (b *Broker) tidy(ctx context.Context) {
+	defer b.conns.Done()
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	last, came := int64(0), int64(0)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		n := b.accepted.Load()
+		fresh := n - last
+		last, came = n, came+fresh
+		if came >= many && fresh < calm {
+			came = 0
+			debug.FreeOSMemory()
+			debug.FreeOSMemory() // each collection halves the stacks that are too large
+		}
+	}
 }
 
 func temporary(err error) bool {

@@ -29,6 +29,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/gateway/ingest"
 	"github.com/hearthline/hearthline/cloud/health"
 	"github.com/hearthline/hearthline/cloud/httpapi"
+	"github.com/hearthline/hearthline/cloud/notify"
 	"github.com/hearthline/hearthline/cloud/outbreak"
 	"github.com/hearthline/hearthline/cloud/remedy"
 	"github.com/hearthline/hearthline/cloud/session"
@@ -182,7 +183,7 @@ func (a *App) build() (err error) {
 		Ticket: func(home, device, code string, segment protocol.Segment, actor cloud.Ref) cloud.Entry {
 			return desk.Opening(home, device, desk.TitleFor(code), segment, actor)
 		},
-		OpenTicket: desk.OfDevice,
+		OpenTicket: desk.OfDevice, Tell: notify.Tell,
 		Judge: func(tx store.Tx, home, device string, at time.Time) (remedy.Judgement, error) {
 			h, err := fleet.Home(tx, home)
 			if err != nil {

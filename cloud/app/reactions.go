@@ -32,8 +32,7 @@ func (a *App) reactions() []timeline.Rule {
 		{On: cloud.KindRiskCleared, Name: "note that the risk is over", Do: a.remedy.Cleared},
 
 		// The fix worked: done. It did not: the next one.
-		{On: fixVerified, Name: "end the case", Do: a.remedy.Verified},
-		{On: fixVerified, Name: "tell the customer of the fix", Do: notify.Tell},
+		{On: fixVerified, Name: "end the case and tell the customer, when that was all", Do: a.remedy.Verified},
 		{On: fixRolledBack, Name: "try the next fix", Do: a.remedy.Failed},
 		{On: fixFailed, Name: "try the next fix", Do: a.remedy.Failed},
 		{On: commandRefused, Name: "try the next fix", Do: a.remedy.Failed},

@@ -171,6 +171,55 @@ func TestAFaultThatShowsFirstWhereNoPlanFitsIsStillFixed(t *testing.T) {
 	}
 }
 
+func TestAFixThatHeldByLuckDoesNotEndACaseThatStillStands(t *testing.T) {
+	w := newWorld(t)
+	lossyUplink(w)
+	w.measured(map[string]float64{
+		"wan.loss_ratio": 0.2, "route.default{eth0}": 1, "dns.latency_ms{10.0.0.1}": 812, "dns.active{10.0.0.1}": 1,
+		"dns.latency_ms{10.0.0.2}": 31, "dns.active{10.0.0.2}": 0,
+	})
+	w.says(protocol.EventSymptom, map[string]string{"metric": "dns.latency_ms", "instance": "10.0.0.1", "value": "812", "normal": "14"})
+	for range 4 {
+		if w.last(cloud.KindFixChosen).Args["plan"] == "switch-resolver" {
+			break
+		}
+		w.fixes(protocol.EventFixRolledBack)
+	}
+	if plan := w.last(cloud.KindFixChosen).Args["plan"]; plan != "switch-resolver" {
+		t.Fatalf("chose %s last; want the resolver's plan among those that fit", plan)
+	}
+	w.fixes(protocol.EventFixVerified)
+	if n := w.count(cloud.KindCustomerTold); n != 0 {
+		t.Fatal("the customer was told of a fix while the line still loses packets")
+	}
+	if next := w.until(cloud.KindFixChosen, 3); next.Args["plan"] != "bounce-uplink" || next.Because[0] != w.last("fix.verified").ID {
+		t.Errorf("went on with %s because of %v, want the next plan for the line", next.Args["plan"], next.Because)
+	}
+	w.fixes(protocol.EventFixRolledBack)
+	w.until(cloud.KindDiagnosisAsked, 1)
+	w.diagnoses(protocol.SegmentISP, "uplink.loss")
+	opened := w.last(cloud.KindTicketOpened)
+	if n := w.count(cloud.KindCustomerTold); n != 1 || len(opened.Because) < 3 {
+		t.Errorf("told %d times, the ticket names %d causes; want one word, of the ticket, with the fixes tried in vain", n, len(opened.Because))
+	}
+}
+
+func TestWhatFollowsAFixThatHeldIsToldWithIt(t *testing.T) {
+	w := newWorld(t)
+	slowResolver(w)
+	odd := map[string]string{"metric": "cloud.rtt_ms", "value": "900", "normal": "30"}
+	w.says(protocol.EventSymptom, odd) // the resolver's fault shows here too
+	w.measured(map[string]float64{"cloud.rtt_ms": 35})
+	w.fixes(protocol.EventFixVerified)
+	told := w.until(cloud.KindCustomerTold, 1)
+	if verified := w.last("fix.verified"); told.Because[0] != verified.ID {
+		t.Errorf("told because of %v", told.Because)
+	}
+	if n := w.count(cloud.KindFixChosen); n != 1 {
+		t.Errorf("%d fixes chosen, want 1", n)
+	}
+}
+
 func TestASymptomThatGoesAwayWhileItsCaseGathersAsksNothingOfTheHub(t *testing.T) {
 	w := newWorld(t)
 	odd := map[string]string{"metric": "wan.rtt_ms", "value": "400", "normal": "20"}

@@ -3,26 +3,82 @@ package remedy
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/store"
+	"github.com/hearthline/hearthline/cloud/timeline"
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// Verified is the reaction to fix.verified: the case is over.
+// Verified is the reaction to fix.verified. A fix that held ends its case, and the customer is told, when
+// its checks cover all that still stands. What they do not cover has a moment to follow: a line that loses
+// packets makes a resolver look slow, and one lucky look at the resolver does not mend the line.
 func (r *Remedy) Verified(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	cmd, ok, err := finish(tx, e)
+	if _, known, err := orderOf(tx, e); err != nil || !known {
+		if err != nil || e.Args["command"] != "" {
+			return nil, err
+		}
+		return r.Tell(tx, e) // the hub ran an armed fix by itself
+	}
+	o, ok, err := finish(tx, e)
 	if !ok || err != nil {
 		return nil, err
 	}
-	c, ok, err := ofOrder(tx, cmd)
+	c, ok, err := ofOrder(tx, o)
 	if !ok || err != nil {
 		return nil, err
 	}
-	c.Stage, c.Command = stageOver, ""
+	c.Verified, c.Command = e.ID, ""
+	if p, ok := r.Plans[tx.Tenant()].byID(o.Plan); ok {
+		c.Standing = slices.DeleteFunc(c.Standing, p.covers)
+	}
+	if len(c.Standing) == 0 {
+		return r.solved(tx, &c)
+	}
+	c.Stage = stageSettling
+	if err := r.lookAgain(tx, &c, Settling); err != nil {
+		return nil, err
+	}
 	return nil, episodes.Put(tx, &c)
+}
+
+// covers tells whether a plan's checks prove that a sign is gone. The risk is about the same connection as
+// the checks: what else raised it stands as a symptom too.
+func (s signed) covers(x sign) bool {
+	return x.Metric == "" || slices.ContainsFunc(s.Checks, func(c protocol.Check) bool { return c.Metric == x.Metric })
+}
+
+// solved ends a case and tells the customer of the fix that held, if there was one.
+func (r *Remedy) solved(tx store.Tx, c *episode, because ...protocol.EntryID) ([]cloud.Entry, error) {
+	c.Stage, c.Command = stageOver, ""
+	if err := episodes.Put(tx, c); err != nil || c.Verified == "" {
+		return nil, err
+	}
+	fix, err := timeline.Get(tx, c.Home, c.Verified)
+	if err != nil {
+		return nil, err
+	}
+	told, err := r.Tell(tx, &fix)
+	for i := range told {
+		told[i].Home = c.Home
+		told[i].Because = append([]protocol.EntryID{fix.ID}, because...)
+	}
+	return told, err
+}
+
+// stillBad keeps the signs that the device's last reading still shows: nearer to what was wrong than to
+// what is normal. A sign that cannot be judged so stands until the device takes it back.
+func stillBad(signs []sign, last *protocol.Sample) []sign {
+	return slices.DeleteFunc(slices.Clone(signs), func(s sign) bool {
+		if last == nil || s.Value == nil || s.Normal == nil {
+			return false
+		}
+		now := get(last, s.Metric, s.Instance)
+		return math.Abs(now-*s.Normal) < math.Abs(now-*s.Value) // false for NaN
+	})
 }
 
 // Failed is the reaction to fix.rolled_back, fix.failed, command.refused and command.expired: the next fix.
@@ -43,9 +99,8 @@ func (r *Remedy) Failed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 		c.Tried[n-1].Failed = true
 	}
 	c.Failures = append(c.Failures, e.ID)
-	if len(c.Standing) == 0 {
-		c.Stage, c.Command = stageOver, "" // it went away by itself
-		return nil, episodes.Put(tx, &c)
+	if len(c.Standing) == 0 { // it went away by itself
+		return r.solved(tx, &c, e.ID)
 	}
 	return r.next(tx, &c, e.ID)
 }
@@ -121,8 +176,8 @@ func (r *Remedy) Diagnosed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	v := e.Diagnosis.Verdict
 	if v.Segment == protocol.SegmentNone { // all is well, or well again: there is nothing to hand over
 		now := r.now().UTC()
-		c.Stage, c.Command, c.Well = stageOver, "", &now
-		return nil, episodes.Put(tx, &c)
+		c.Well = &now
+		return r.solved(tx, &c, e.ID)
 	}
 	// A symptom that came while the device was looking may have a fix that was not tried.
 	if _, _, reason, err := r.choose(tx, &c); err != nil {
@@ -196,14 +251,28 @@ func (r *Remedy) Look(tx store.Tx, payload []byte, log func(store.Tx, cloud.Entr
 	if !ok || err != nil || c.ID != l.Case || c.Stage != l.Stage {
 		return err
 	}
-	if len(c.Standing) == 0 { // it went away by itself
-		c.Stage = stageOver
-		return episodes.Put(tx, &c)
+	if c.Stage == stageSettling {
+		last, err := r.Latest(tx, c.Home, c.Device)
+		if err != nil {
+			return err
+		}
+		c.Standing = stillBad(c.Standing, last)
+		c.Focus = nil
+		for _, s := range c.Standing { // what the fix has cured needs no other one
+			if s.Metric != "" {
+				c.Focus = addOnce(c.Focus, s.Metric)
+			}
+		}
 	}
 	var follows []cloud.Entry
-	if c.Stage == stageGathering {
+	switch {
+	case len(c.Standing) == 0: // it went away, by itself or with the fix
+		follows, err = r.solved(tx, &c)
+	case c.Stage == stageSettling:
+		follows, err = r.next(tx, &c, c.Verified)
+	case c.Stage == stageGathering:
 		follows, err = r.next(tx, &c, c.Causes...)
-	} else {
+	default:
 		follows, err = r.handOver(tx, &c, protocol.Verdict{Segment: protocol.SegmentUnknown, Code: "no.answer"}, c.Causes...)
 	}
 	for _, e := range follows {

@@ -98,6 +98,9 @@ func (p *Plans) IDs() []string {
 }
 
 func (p *Plans) byID(id string) (signed, bool) {
+	if p == nil {
+		return signed{}, false
+	}
 	for _, s := range p.list {
 		if s.ID == id {
 			return s, true

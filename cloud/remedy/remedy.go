@@ -14,7 +14,9 @@ package remedy
 
 import (
 	"errors"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +32,8 @@ const (
 	MaxFixes = 4
 	// Gathering is how long a case waits for a symptom that a plan fits.
 	Gathering = 3 * time.Second
+	// Settling is how long the rest of a case has to follow a fix that held.
+	Settling = 5 * time.Second
 )
 
 // Commands sends signed commands to devices, until they answer or it is too late.
@@ -50,6 +54,8 @@ type Options struct {
 	Ticket func(home, device, code string, segment protocol.Segment, actor cloud.Ref) cloud.Entry
 	// OpenTicket returns the ticket of a device that is still open, or "".
 	OpenTicket func(tx store.Tx, home, device string) (string, error)
+	// Tell returns what follows when the customer is told of an entry, a fix that was all it took.
+	Tell func(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error)
 	// Judge says whom to blame for a device of which no diagnosis could be had, and whether something that
 	// is known already explains it. Wait above zero means that it is too early to tell.
 	Judge func(tx store.Tx, home, device string, at time.Time) (Judgement, error)
@@ -85,6 +91,7 @@ var self = cloud.Ref{Type: cloud.RefService, ID: "remedy"}
 const (
 	stageGathering  = "gathering"
 	stageFixing     = "fixing"
+	stageSettling   = "settling" // a fix held, but not all that it would have to cure is covered by its checks
 	stageDiagnosing = "diagnosing"
 	stageJudging    = "judging" // it is too early to blame anyone
 	stageTicket     = "ticket"
@@ -98,6 +105,16 @@ type attempt struct {
 	Failed bool   `json:"failed"`
 }
 
+// sign is something that a device showed and has not taken back.
+type sign struct {
+	Metric   string   `json:"metric"` // "" is the risk
+	Instance string   `json:"instance,omitempty"`
+	Value    *float64 `json:"value,omitempty"`
+	Normal   *float64 `json:"normal,omitempty"`
+}
+
+func (s sign) same(o sign) bool { return s.Metric == o.Metric && s.Instance == o.Instance }
+
 // episode is a case.
 type episode struct {
 	Home     string             `json:"home"`
@@ -105,13 +122,15 @@ type episode struct {
 	Opened   time.Time          `json:"opened"`
 	ID       string             `json:"id"`
 	Stage    string             `json:"stage"`
-	Causes   []protocol.EntryID `json:"causes"`   // the symptoms and risks it is about
-	Metrics  []string           `json:"metrics"`  // what went wrong; see Plans.fitting
-	Standing []string           `json:"standing"` // which of it still stands
+	Causes   []protocol.EntryID `json:"causes"`          // the symptoms and risks it is about
+	Metrics  []string           `json:"metrics"`         // what went wrong; see Plans.fitting
+	Focus    []string           `json:"focus,omitempty"` // what the next fix is chosen for; empty is all of Metrics
+	Standing []sign             `json:"standing"`        // which of it still stands
 	Tried    []attempt          `json:"tried"`
-	Failures []protocol.EntryID `json:"failures"`          // how these ended
-	Command  string             `json:"command,omitempty"` // the one that is out
-	Well     *time.Time         `json:"well,omitempty"`    // when a diagnosis found nothing wrong, which ended it
+	Failures []protocol.EntryID `json:"failures"`           // how these ended, and
+	Verified protocol.EntryID   `json:"verified,omitempty"` // the last one that held, if any
+	Command  string             `json:"command,omitempty"`  // the one that is out
+	Well     *time.Time         `json:"well,omitempty"`     // when a diagnosis found nothing wrong, which ended it
 }
 
 var episodes = store.NewTable("episodes", store.Spec[episode]{
@@ -133,7 +152,7 @@ func current(tx store.Tx, home, device string) (c episode, ok bool, err error) {
 // AtRisk tells whether a case is open in which a risk of the device stands.
 func (r *Remedy) AtRisk(tx store.Tx, home, device string) (bool, error) {
 	c, open, err := current(tx, home, device)
-	return open && slices.Contains(c.Standing, standingRisk), err
+	return open && slices.ContainsFunc(c.Standing, sign{}.same), err
 }
 
 // Noticed is the reaction to symptom.seen and risk.raised.
@@ -164,8 +183,13 @@ func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	}
 	for _, m := range metricsOf(e) {
 		c.Metrics = addOnce(c.Metrics, m)
+		if len(c.Focus) > 0 {
+			c.Focus = addOnce(c.Focus, m)
+		}
 	}
-	c.Standing = addOnce(c.Standing, standing(e))
+	if s := signOf(e); !slices.ContainsFunc(c.Standing, s.same) && len(c.Standing) < maxSigns {
+		c.Standing = append(c.Standing, s)
+	}
 	if len(c.Causes) < protocol.MaxCauses {
 		c.Causes = append(c.Causes, e.ID)
 	}
@@ -223,7 +247,7 @@ func (r *Remedy) Cleared(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if !open || err != nil {
 		return nil, err
 	}
-	c.Standing = slices.DeleteFunc(c.Standing, func(s string) bool { return s == standing(e) })
+	c.Standing = slices.DeleteFunc(c.Standing, signOf(e).same)
 	return nil, episodes.Put(tx, &c)
 }
 
@@ -259,7 +283,11 @@ func (r *Remedy) choose(tx store.Tx, c *episode) (p signed, choice map[string]st
 	if plans == nil {
 		return p, nil, "no_plan", nil
 	}
-	fits := plans.fitting(c.Metrics, r.now())
+	metrics := c.Metrics
+	if len(c.Focus) > 0 {
+		metrics = c.Focus
+	}
+	fits := plans.fitting(metrics, r.now())
 	if len(fits) == 0 {
 		return p, nil, "no_plan", nil
 	}
@@ -344,18 +372,25 @@ func metricsOf(e *cloud.Entry) (out []string) {
 // minShare keeps reasons that add next to nothing to a risk from choosing its fix.
 const minShare = 0.15
 
-// standing names a symptom or the risk, so that its end can be told.
-func standing(e *cloud.Entry) string {
-	if m := e.Args["metric"]; m != "" {
-		return m + "{" + e.Args["instance"] + "}"
+// signOf returns what an entry shows.
+func signOf(e *cloud.Entry) sign {
+	s := sign{Metric: e.Args["metric"], Instance: e.Args["instance"]}
+	for _, f := range []struct {
+		to  **float64
+		arg string
+	}{{&s.Value, "value"}, {&s.Normal, "normal"}} {
+		if v, err := strconv.ParseFloat(e.Args[f.arg], 64); err == nil && !math.IsNaN(v) && !math.IsInf(v, 0) {
+			*f.to = &v
+		}
 	}
-	return standingRisk
+	return s
 }
 
-const standingRisk = "risk"
+// maxSigns bounds what one case remembers.
+const maxSigns = 64
 
 func addOnce(list []string, s string) []string {
-	if slices.Contains(list, s) || len(list) >= 64 {
+	if slices.Contains(list, s) || len(list) >= maxSigns {
 		return list
 	}
 	return append(list, s)

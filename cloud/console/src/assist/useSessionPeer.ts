@@ -29,7 +29,14 @@ export function useSessionPeer(session: SessionView | undefined) {
 
   useEffect(() => {
     if (id === undefined || !allowed) return;
-    const made = new Peer(servers.current, signalling(id), { onState: setState, onMessage: dispatch });
+    let told = false;
+    const onState = (now: PeerState) => {
+      setState(now);
+      if (now !== "open" || told) return;
+      told = true; // once, for the timeline; a session works without it
+      api.POST("/v1/sessions/{session}/opened", { params: { path: { session: id } } }).catch(() => undefined);
+    };
+    const made = new Peer(servers.current, signalling(id), { onState, onMessage: dispatch });
     peer.current = made;
     const timer = setInterval(() => void made.route().then(setRoute, () => undefined), 2_000);
     return () => {

@@ -12,7 +12,7 @@ export function DailyBars({ daily }: { daily: ProblemView["evidence"]["daily"] }
   const width = 100 / daily.length;
   const y = (value: number) => (height - foot) * (1 - value / top);
   const day = (text: string) => new Date(text).toLocaleDateString(lang, { month: "short", day: "numeric" });
-  const every = Math.ceil(daily.length / 10);
+  const every = Math.ceil(daily.length / 6);
   return (
     <figure style={{ margin: 0 }}>
       <svg role="img" aria-label={t("problem.chart")} width="100%" height={height} style={{ display: "block", overflow: "visible" }}>

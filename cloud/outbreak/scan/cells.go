@@ -139,8 +139,11 @@ func cohortOf(labels []string, kind []int) (c Cohort, known bool) {
 	return c, known
 }
 
-// weigh shares suspicion among kinds of cell: half of it goes to pairs of dimensions that batches are made
-// of, as that is how hardware and software go bad, and half to all else.
+// batches is the share of suspicion on pairs of dimensions that batches are made of, such as a firmware on
+// a model: that is how devices go bad together. The rest is on all else.
+const batches = 0.75
+
+// weigh shares suspicion among kinds of cell.
 func weigh(kinds [][]int, batch []int) []float64 {
 	w := make([]float64, len(kinds))
 	made := 0
@@ -155,9 +158,9 @@ func weigh(kinds [][]int, batch []int) []float64 {
 		case made == 0 || made == len(kinds):
 			w[i] = 1 / float64(len(kinds))
 		case w[i] == 1:
-			w[i] = 0.5 / float64(made)
+			w[i] = batches / float64(made)
 		default:
-			w[i] = 0.5 / float64(len(kinds)-made)
+			w[i] = (1 - batches) / float64(len(kinds)-made)
 		}
 	}
 	return w

@@ -29,7 +29,7 @@ const (
 	// sure is the share of the evidence that the cohort to be named must have. An alarm that names the wrong
 	// one sends people the wrong way, so one that is less sure is held back for a step or two, in which the
 	// evidence of a true one grows and many a false one goes away.
-	sure = 0.6
+	sure = 0.75
 	held = 2 // steps after which it is raised all the same
 )
 

@@ -12,8 +12,9 @@
 // for what creeps up, the belief is carried on as if the device had gone bad then, in each of five ways:
 // its own hazard multiplied, or a hazard added that hits healthy devices too. A cohort's evidence is the
 // sum of its devices' log likelihood ratios, and its score the evidence averaged over starts and ways,
-// times the cohort's share of prior suspicion (half of it is on what batches are made of). So a cohort that is too wide pays for its healthy devices,
-// one that is too narrow leaves evidence behind, and the one that explains most is named.
+// times the cohort's share of prior suspicion (most of it is on what batches are made of). So a cohort that
+// is too wide pays for its healthy devices, one that is too narrow leaves evidence behind, and the one that
+// explains most is named.
 //
 // The threshold is the fleet's own: the quiet past is dealt out to shuffled cohorts, again and again,
 // and the threshold is what these innocent cohorts exceed once in FalseAlarmEvery steps. That keeps

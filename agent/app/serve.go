@@ -59,10 +59,29 @@ func Serve(ctx context.Context, c *Config, log *slog.Logger) error {
 	if how.URL != "" {
 		wg.Go(func() { _ = keeper.Run(ctx) })
 	}
+	wg.Go(func() { settle(ctx, log) })
 	err = a.Run(ctx)
 	stop()
 	wg.Wait()
 	return err
+}
+
+// settleAfter is when starting up is over: connected, first samples taken.
+const settleAfter = 20 * time.Second
+
+// settle frees once what only starting up needed.
+func settle(ctx context.Context, log *slog.Logger) {
+	t := time.NewTimer(settleAfter)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	debug.FreeOSMemory()
+	if err := trim(); err != nil {
+		log.Debug("memory of the start not freed", "error", err)
+	}
 }
 
 func optional(path, key string) ([]byte, error) {

@@ -68,7 +68,7 @@ func watch(ctx context.Context, dir string, interval, long time.Duration) error 
 	}
 	go scrape(ctx, "http://"+exporter+"/metrics", interval)
 	fmt.Printf("\nrunning for %s, one sample every %s (starting up does not count)\n", long, interval)
-	if !sleep(ctx, interval+5*time.Second) {
+	if !sleep(ctx, max(2*interval, 25*time.Second)) {
 		return ctx.Err()
 	}
 	for _, p := range programs {

@@ -216,9 +216,10 @@ func (k *Keeper) Answer(tx store.Tx, id, answer, customer string) (cloud.Entry, 
 
 // Ids of a session's entries that are written at most once.
 func requestedID(session string) protocol.EntryID { return protocol.EntryID(session + "-asked") }
-func askedID(session string) protocol.EntryID     { return protocol.EntryID(session + "-customer-asked") }
-func closedID(session string) protocol.EntryID    { return protocol.EntryID(session + "-closed") }
-func openedID(session string) protocol.EntryID    { return protocol.EntryID(session + "-opened") }
+
+func askedID(session string) protocol.EntryID  { return protocol.EntryID(session + "-customer-asked") }
+func closedID(session string) protocol.EntryID { return protocol.EntryID(session + "-closed") }
+func openedID(session string) protocol.EntryID { return protocol.EntryID(session + "-opened") }
 
 func entry(s *cloud.Session, kind cloud.Kind, actor cloud.Ref, args map[string]string) cloud.Entry {
 	e := cloud.Entry{

@@ -14,7 +14,8 @@ import (
 // boltOnly reads the configuration of a command that works on the file of engine bolt.
 func boltOnly(name string, args []string, more func(f interface {
 	String(name, value, usage string) *string
-}) *string) (c config, value string, err error) {
+}) *string,
+) (c config, value string, err error) {
 	f := flags(name)
 	var v *string
 	if more != nil {
@@ -37,7 +38,8 @@ func boltOnly(name string, args []string, more func(f interface {
 func backup(_ context.Context, args []string) (err error) {
 	c, to, err := boltOnly("backup", args, func(f interface {
 		String(name, value, usage string) *string
-	}) *string {
+	},
+	) *string {
 		return f.String("to", "", "new file to write (required)")
 	})
 	if err != nil {
@@ -68,7 +70,8 @@ func backup(_ context.Context, args []string) (err error) {
 func restore(ctx context.Context, args []string) error {
 	c, from, err := boltOnly("restore", args, func(f interface {
 		String(name, value, usage string) *string
-	}) *string {
+	},
+	) *string {
 		return f.String("from", "", "backup to read (required)")
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ type Report struct {
 	Append    Append  `json:"append"`
 	Busy      *Reads  `json:"reads_at_half_append_rate"`
 	BytesEach float64 `json:"bytes_per_entry_on_disk"`
-	Document  float64 `json:"bytes_per_entry_document"` // as encoded by the engine's codec
+	Document  float64 `json:"bytes_per_entry_document"`        // as encoded by the engine's codec
 	Slope     float64 `json:"timeline_p50_growth_per_tenfold"` // of the median: the tail is the machine's
 }
 

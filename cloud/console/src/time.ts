@@ -25,6 +25,10 @@ export function absolute(at: number, now: number, lang: string, opts: { zone?: s
   });
 }
 
+/** The date without a time, for what began long ago. */
+export const dateOnly = (at: number, lang: string, zone?: string): string =>
+  new Date(at).toLocaleDateString(lang, { timeZone: zone || undefined, day: "numeric", month: "short", year: "numeric" });
+
 /** Everything about a moment, for a title: date, time with seconds, and zone. */
 export function full(at: number, lang: string, zone?: string): string {
   return new Date(at).toLocaleString(lang, {

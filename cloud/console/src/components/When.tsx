@@ -1,11 +1,11 @@
 import { Tooltip } from "@mantine/core";
 import { useI18n } from "../i18n";
-import { absolute, full, relative, useNow } from "../time";
+import { absolute, dateOnly, full, relative, useNow } from "../time";
 
 interface Props {
   at: string | number;
-  /** What to show: how long ago, the clock time, or both. */
-  show?: "relative" | "clock" | "both";
+  /** What to show: how long ago, the clock time, both, or only the date. */
+  show?: "relative" | "clock" | "both" | "date";
   seconds?: boolean;
   zone?: string;
   /** Name the day even when it is today. */
@@ -22,7 +22,7 @@ export function When({ at, show = "relative", seconds, zone, day }: Props) {
   return (
     <Tooltip label={full(ms, lang, zone)} openDelay={400}>
       <time dateTime={new Date(ms).toISOString()}>
-        {show === "relative" ? ago : show === "clock" ? clock : `${clock} · ${ago}`}
+        {show === "date" ? dateOnly(ms, lang, zone) : show === "relative" ? ago : show === "clock" ? clock : `${clock} · ${ago}`}
       </time>
     </Tooltip>
   );

@@ -37,7 +37,7 @@ export function StoryCard({ home, ticket, problems }: { home: string; ticket?: T
     );
   }
   const story = head && tell(merged(list, past.data), head);
-  const tone = ticket ? (ticket.state === "waiting" ? "warn" : "bad") : story?.tried.at(-1)?.outcome === "worked" ? "good" : "warn";
+  const tone = ticket ? (ticket.state === "waiting" ? "warn" : "bad") : head?.kind === "ticket.closed" || story?.tried.at(-1)?.outcome === "worked" ? "good" : "warn";
   const since = story?.since ?? ticket!.opened;
   return (
     <dl className={styles.story} data-tone={tone}>

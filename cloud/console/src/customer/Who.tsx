@@ -35,8 +35,8 @@ export function Who({ view: { customer }, home, tabs, children }: Props) {
           <div>
             <span><b>{home.home.name}</b> · {[home.home.region, home.home.isp].filter(Boolean).join(" · ")}</span>
             {home.home.time_zone && <span>{t("who.localtime")} <b className="num">{absolute(now, now, lang, { zone: home.home.time_zone })}</b></span>}
-            <span>{t("who.since")} <When at={home.begin} /></span>
-            {home.end && <span>{t("who.until")} <When at={home.end} show="both" /></span>}
+            <span>{t("who.since")} <When at={home.begin} show="date" zone={home.home.time_zone} /></span>
+            {home.end && <span>{t("who.until")} <When at={home.end} show="date" zone={home.home.time_zone} /></span>}
           </div>
         )}
         {tabs}

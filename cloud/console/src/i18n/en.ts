@@ -87,7 +87,7 @@ const en = {
   "inbox.session": "Support may look now", "inbox.session.more": "You can end this at any time.",
   "consent.yes": "Yes, go ahead", "consent.no": "No", "consent.withdraw": "Stop", "consent.limits": "They see only this, and only once. The question ends",
   "consent.what.diagnose": "run checks of your connection", "consent.what.metrics": "see live measurements of your connection",
-  "consent.given": "You agreed", "consent.refused": "You said no", "consent.withdrawn": "You stopped it", "consent.expired": "Not answered in time",
+  "consent.given": "You agreed", "consent.refused": "You said no", "consent.withdrawn": "You stopped it", "consent.expired": "No longer open",
 };
 
 export type Key = keyof typeof en;

@@ -1,4 +1,5 @@
-import { createContext, use, useEffect, useMemo, useState, type ReactNode } from "react";
+import { useQueryClient } from "@tanstack/react-query";
+import { createContext, use, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import type { Key, Messages } from "./en";
 import { deviceWords } from "./device-words";
 import { fill } from "./fill";
@@ -52,9 +53,14 @@ export function I18n({ forced, children }: { forced?: Language; children: ReactN
   const [chosen, setChosen] = useState(currentLanguage);
   const lang = forced ?? chosen;
   const messages = use(load(lang));
+  const client = useQueryClient();
+  const spoken = useRef(lang);
   useEffect(() => {
     document.documentElement.lang = lang;
-  }, [lang]);
+    if (spoken.current === lang) return;
+    spoken.current = lang;
+    void client.invalidateQueries(); // the service words its answers in the language of the page
+  }, [client, lang]);
   const value = useMemo<Value>(() => {
     const lookup = (key: string, args?: Args) => {
       const text = messages[key];

@@ -89,7 +89,7 @@ const zhCN: Messages = {
   "inbox.session": "客服现在可以查看", "inbox.session.more": "您可以随时停止。",
   "consent.yes": "同意", "consent.no": "不同意", "consent.withdraw": "停止", "consent.limits": "客服只能做以上事项，且仅限这一次。回答截止：",
   "consent.what.diagnose": "检查您的网络连接", "consent.what.metrics": "查看网络连接的实时数据",
-  "consent.given": "您已同意", "consent.refused": "您没有同意", "consent.withdrawn": "您已停止", "consent.expired": "未在期限内回答",
+  "consent.given": "您已同意", "consent.refused": "您没有同意", "consent.withdrawn": "您已停止", "consent.expired": "已结束",
 };
 
 export default zhCN;

@@ -89,7 +89,7 @@ const zhTW: Messages = {
   "inbox.session": "客服現在可以查看", "inbox.session.more": "您可以隨時停止。",
   "consent.yes": "同意", "consent.no": "不同意", "consent.withdraw": "停止", "consent.limits": "客服只能做以上事項，且僅限這一次。回答截止：",
   "consent.what.diagnose": "檢查您的網路連線", "consent.what.metrics": "查看網路連線的即時資料",
-  "consent.given": "您已同意", "consent.refused": "您沒有同意", "consent.withdrawn": "您已停止", "consent.expired": "未在期限內回答",
+  "consent.given": "您已同意", "consent.refused": "您沒有同意", "consent.withdrawn": "您已停止", "consent.expired": "已結束",
 };
 
 export default zhTW;

@@ -22,7 +22,9 @@ function merge(inbox: Inbox): Item[] {
   const notices = inbox.notices
     .filter((notice) => notice.consent?.state !== "asked")
     .map((notice) => ({ at: Date.parse(notice.at), id: notice.id, notice }));
-  const messages = inbox.messages.map((message, i) => ({ at: Date.parse(message.at), id: `m${i}-${message.at}`, message }));
+  // A promise is told by a notice too; once is enough.
+  const told = (message: InboxMessage) => message.from === "us" && inbox.notices.some((notice) => notice.text.includes(message.text));
+  const messages = inbox.messages.filter((message) => !told(message)).map((message, i) => ({ at: Date.parse(message.at), id: `m${i}-${message.at}`, message }));
   return [...notices, ...messages].sort((a, b) => a.at - b.at);
 }
 

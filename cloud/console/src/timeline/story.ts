@@ -30,7 +30,7 @@ const outcomes: Record<string, Attempt["outcome"]> = {
 };
 
 const heads = new Set([
-  "ticket.opened", "fix.chosen", "fix.applied", "fix.verified", "fix.rolled_back", "fix.failed", "fix.unavailable", "risk.raised", "device.offline",
+  "ticket.opened", "ticket.closed", "fix.chosen", "fix.applied", "fix.verified", "fix.rolled_back", "fix.failed", "fix.unavailable", "risk.raised", "device.offline",
 ]);
 const recent = 10 * 60_000; // a symptom newer than a matter by more than this is a matter of its own
 

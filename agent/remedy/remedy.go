@@ -4,7 +4,7 @@
 //	undo := Undo(action)       what restores the present state exactly
 //	note  intent               on disk before anything is touched
 //	Apply(action)              fix.applied, in one commit with the intent's next phase
-//	Check ... until WithinS    all checks of the plan, by fresh measurements
+//	Check ... until WithinS    all checks of the plan, by fresh measurements, three times in a row
 //	keep                       fix.verified, in one commit with the removal of the intent
 //	or Apply(undo)             fix.rolled_back, likewise
 //

@@ -224,8 +224,10 @@ func BenchmarkSeal(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	samples := make([]protocol.Sample, 60)
 	for i := range samples {
-		samples[i] = protocol.Sample{Mono: int64(i) * 1000, Wall: int64(i) * 1000, Schema: schema,
-			Values: []float64{5, float64(i), rng.Float64() * 20, rng.Float64(), 1, float64(i) * 1500, float64(rng.IntN(5)), 0}}
+		samples[i] = protocol.Sample{
+			Mono: int64(i) * 1000, Wall: int64(i) * 1000, Schema: schema,
+			Values: []float64{5, float64(i), rng.Float64() * 20, rng.Float64(), 1, float64(i) * 1500, float64(rng.IntN(5)), 0},
+		}
 	}
 	for b.Loop() {
 		for i := range samples {

@@ -182,10 +182,14 @@ func (h *home) command(change func(*protocol.Command, *protocol.Plan)) []byte {
 	h.counter++
 	limit := 50.0
 	now := time.Now().Unix()
-	p := protocol.Plan{Version: 1, ID: "switch-resolver", Tenant: "acme", Verb: protocol.VerbFix, Action: protocol.Action{Kind: "dns.switch"},
-		Choices: map[string][]string{"resolver": {"192.0.2.2"}}, Checks: []protocol.Check{{Metric: "dns.latency_ms", Max: &limit}}, WithinS: 5, NotAfter: now + 3600}
-	c := protocol.Command{Version: 1, ID: fmt.Sprintf("cmd-%d", h.counter), Tenant: "acme", Device: "hub-1", Counter: h.counter,
-		IssuedAt: now, ExpiresAt: now + 60, Choice: map[string]string{"resolver": "192.0.2.2"}, Because: []protocol.EntryID{cause}}
+	p := protocol.Plan{
+		Version: 1, ID: "switch-resolver", Tenant: "acme", Verb: protocol.VerbFix, Action: protocol.Action{Kind: "dns.switch"},
+		Choices: map[string][]string{"resolver": {"192.0.2.2"}}, Checks: []protocol.Check{{Metric: "dns.latency_ms", Max: &limit}}, WithinS: 5, NotAfter: now + 3600,
+	}
+	c := protocol.Command{
+		Version: 1, ID: fmt.Sprintf("cmd-%d", h.counter), Tenant: "acme", Device: "hub-1", Counter: h.counter,
+		IssuedAt: now, ExpiresAt: now + 60, Choice: map[string]string{"resolver": "192.0.2.2"}, Because: []protocol.EntryID{cause},
+	}
 	if change != nil {
 		change(&c, &p)
 	}

@@ -62,8 +62,10 @@ func (j *journal) WaitAcked(context.Context, protocol.EntryID) error { return ni
 func (j *journal) last() protocol.EventKind                          { return j.events[len(j.events)-1].Kind }
 
 func command() *agent.Command {
-	return &agent.Command{Command: protocol.Command{ID: "c"}, Allowed: protocol.Plan{ID: "p", Verb: protocol.VerbFix,
-		Action: protocol.Action{Kind: "do"}, Checks: []protocol.Check{{Metric: "m"}}, WithinS: 10}}
+	return &agent.Command{Command: protocol.Command{ID: "c"}, Allowed: protocol.Plan{
+		ID: "p", Verb: protocol.VerbFix,
+		Action: protocol.Action{Kind: "do"}, Checks: []protocol.Check{{Metric: "m"}}, WithinS: 10,
+	}}
 }
 
 func TestALuckyMeasurementDoesNotKeepAFix(t *testing.T) {

@@ -93,8 +93,10 @@ func (s *Sampler) rewatch(next *protocol.Schema) {
 	}
 	for k, w := range old {
 		if w.open != "" {
-			s.event(context.Background(), &protocol.Event{Kind: protocol.EventSymptomOver, Because: []protocol.EntryID{w.open},
-				Args: map[string]string{"metric": k[0], "instance": k[1], "reason": "gone"}})
+			s.event(context.Background(), &protocol.Event{
+				Kind: protocol.EventSymptomOver, Because: []protocol.EntryID{w.open},
+				Args: map[string]string{"metric": k[0], "instance": k[1], "reason": "gone"},
+			})
 		}
 	}
 }
@@ -177,8 +179,10 @@ func (s *Sampler) symptom(kind protocol.EventKind, i int, sample *protocol.Sampl
 	if w.learned >= learnFrom {
 		args["normal"] = text(w.usual, m.Scale)
 	}
-	return &protocol.Event{Kind: kind, Args: args,
-		Evidence: []protocol.Evidence{{Metric: m.Name, Instance: m.Instance, From: w.first, To: sample.Wall}}}
+	return &protocol.Event{
+		Kind: kind, Args: args,
+		Evidence: []protocol.Evidence{{Metric: m.Name, Instance: m.Instance, From: w.first, To: sample.Wall}},
+	}
 }
 
 func text(v float64, scale int8) string {

@@ -130,8 +130,10 @@ func (s *Starter) Run(ctx context.Context, c *agent.Command) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start assist: %w", err)
 	}
-	started, err := s.opts.Log.Event(within, &protocol.Event{Kind: protocol.EventSessionStarted, Because: c.Because,
-		Args: map[string]string{"session": r.id, "command": c.ID}})
+	started, err := s.opts.Log.Event(within, &protocol.Event{
+		Kind: protocol.EventSessionStarted, Because: c.Because,
+		Args: map[string]string{"session": r.id, "command": c.ID},
+	})
 	if err != nil {
 		cancel()
 		return errors.Join(err, cmd.Wait())
@@ -150,8 +152,10 @@ func (s *Starter) Run(ctx context.Context, c *agent.Command) error {
 		s.opts.Logger.Warn("assist ended without a word", "error", err)
 	}
 	s.opts.Send(protocol.Signal{Version: protocol.Version, Session: r.id, Kind: "end", Body: reason})
-	_, err = s.opts.Log.Event(context.WithoutCancel(ctx), &protocol.Event{Kind: protocol.EventSessionEnded, Because: because,
-		Args: map[string]string{"session": r.id, "command": c.ID, "reason": reason}})
+	_, err = s.opts.Log.Event(context.WithoutCancel(ctx), &protocol.Event{
+		Kind: protocol.EventSessionEnded, Because: because,
+		Args: map[string]string{"session": r.id, "command": c.ID, "reason": reason},
+	})
 	return err
 }
 

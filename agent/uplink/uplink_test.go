@@ -220,8 +220,10 @@ func TestTwoConnectionsOfOneDeviceTakeOverFromEachOther(t *testing.T) {
 			}
 			defer box.Close()
 			boxes = append(boxes, box)
-			up, err := uplink.New(uplink.Options{Tenant: "acme", Device: "hub-1", Spool: box, Clock: clock, Spread: 100 * time.Millisecond,
-				Dial: uplink.TLSDialer(func() *agent.Identity { return id }, 5*time.Second)})
+			up, err := uplink.New(uplink.Options{
+				Tenant: "acme", Device: "hub-1", Spool: box, Clock: clock, Spread: 100 * time.Millisecond,
+				Dial: uplink.TLSDialer(func() *agent.Identity { return id }, 5*time.Second),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -50,20 +50,30 @@ func Messages() []Message {
 		Evidence: []protocol.Evidence{{Metric: "dns.latency_ms", Instance: "192.0.2.53", From: wall - 10_000, To: wall}},
 		Args:     map[string]string{"metric": "dns.latency_ms", "value": "812.5"},
 	}
-	risk := &protocol.Event{Version: protocol.Version, Kind: protocol.EventRisk, Risk: &protocol.Risk{Model: "home-1", Probability: 0.75, HorizonS: 600,
-		Reasons: []protocol.Reason{{Feature: "dns_latency", Instance: "192.0.2.53", Value: 812.5, Normal: 14, Share: 0.9}}, Window: encode(block)}}
+	risk := &protocol.Event{Version: protocol.Version, Kind: protocol.EventRisk, Risk: &protocol.Risk{
+		Model: "home-1", Probability: 0.75, HorizonS: 600,
+		Reasons: []protocol.Reason{{Feature: "dns_latency", Instance: "192.0.2.53", Value: 812.5, Normal: 14, Share: 0.9}}, Window: encode(block),
+	}}
 	diagnosed := &protocol.Event{Version: protocol.Version, Kind: protocol.EventDiagnosis, Because: []protocol.EntryID{"entry-1"}, Diagnosis: diagnosis}
 	limit := 100.0
-	plan := &protocol.Plan{Version: protocol.Version, ID: "switch-resolver", Tenant: "acme", Verb: protocol.VerbFix, Action: protocol.Action{Kind: "dns.switch"},
+	plan := &protocol.Plan{
+		Version: protocol.Version, ID: "switch-resolver", Tenant: "acme", Verb: protocol.VerbFix, Action: protocol.Action{Kind: "dns.switch"},
 		Choices: map[string][]string{"resolver": {"203.0.113.9"}}, Checks: []protocol.Check{{Metric: "dns.latency_ms", Max: &limit}},
-		WithinS: 30, Confirm: true, Armed: true, NotAfter: wall/1000 + 86_400}
+		WithinS: 30, Confirm: true, Armed: true, NotAfter: wall/1000 + 86_400,
+	}
 	signedPlan, err := protocol.Sign(protocol.PurposePlan, encode(plan), PlanKey)
 	check(err)
-	command := &protocol.Command{Version: protocol.Version, ID: "cmd-1", Tenant: "acme", Device: "hub-1", Counter: 3, IssuedAt: wall / 1000, ExpiresAt: wall/1000 + 300,
-		Plan: signedPlan, Choice: map[string]string{"resolver": "203.0.113.9"}, Because: []protocol.EntryID{"entry-1"}}
-	session := &protocol.Command{Version: protocol.Version, ID: "cmd-2", Tenant: "acme", Device: "hub-1", Counter: 4, IssuedAt: wall / 1000, ExpiresAt: wall/1000 + 300,
-		Plan: signedPlan, Assist: &protocol.Assist{Session: "session-1", Allow: []string{"diagnose", "metrics"}, EndsAt: wall/1000 + 1800,
-			ICEServers: []protocol.ICEServer{{URLs: []string{"turn:turn.example:3478"}, Username: "u", Credential: "c"}}}}
+	command := &protocol.Command{
+		Version: protocol.Version, ID: "cmd-1", Tenant: "acme", Device: "hub-1", Counter: 3, IssuedAt: wall / 1000, ExpiresAt: wall/1000 + 300,
+		Plan: signedPlan, Choice: map[string]string{"resolver": "203.0.113.9"}, Because: []protocol.EntryID{"entry-1"},
+	}
+	session := &protocol.Command{
+		Version: protocol.Version, ID: "cmd-2", Tenant: "acme", Device: "hub-1", Counter: 4, IssuedAt: wall / 1000, ExpiresAt: wall/1000 + 300,
+		Plan: signedPlan, Assist: &protocol.Assist{
+			Session: "session-1", Allow: []string{"diagnose", "metrics"}, EndsAt: wall/1000 + 1800,
+			ICEServers: []protocol.ICEServer{{URLs: []string{"turn:turn.example:3478"}, Username: "u", Credential: "c"}},
+		},
+	}
 	signedCommand, err := protocol.Sign(protocol.PurposeCommand, encode(command), CommandKey)
 	check(err)
 	record := func(k protocol.Kind, span uint64, body any) protocol.Record {

@@ -139,8 +139,10 @@ func TestWhatTheFleetWasToldIsOnTheTimelineOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, stop := start(t, fleet.Options{Members: members, Interval: 100 * time.Millisecond, Batch: 300 * time.Millisecond,
-			Spread: 300 * time.Millisecond, Events: 200 * time.Millisecond, Ledger: ledger})
+		f, stop := start(t, fleet.Options{
+			Members: members, Interval: 100 * time.Millisecond, Batch: 300 * time.Millisecond,
+			Spread: 300 * time.Millisecond, Events: 200 * time.Millisecond, Ledger: ledger,
+		})
 		await(t, "all online", func() bool { return f.Online() == n })
 		if round == 1 {
 			d.stop()

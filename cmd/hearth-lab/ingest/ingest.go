@@ -44,8 +44,10 @@ func deviceID(i int) string { return fmt.Sprintf("d%05d", i) }
 // Batch returns a batch of one telemetry record of about 300 bytes, as the devices of the lab send it.
 func Batch(first uint64) protocol.Batch {
 	metrics := []protocol.Metric{
-		{Name: "gateway.rtt_ms", Kind: protocol.Gauge, Scale: 2}, {Name: "wan.rtt_ms", Kind: protocol.Gauge, Scale: 2},
-		{Name: "dns.latency_ms", Kind: protocol.Gauge, Scale: 2}, {Name: "iface.rx_bytes", Kind: protocol.Counter},
+		{Name: "gateway.rtt_ms", Kind: protocol.Gauge, Scale: 2},
+		{Name: "wan.rtt_ms", Kind: protocol.Gauge, Scale: 2},
+		{Name: "dns.latency_ms", Kind: protocol.Gauge, Scale: 2},
+		{Name: "iface.rx_bytes", Kind: protocol.Counter},
 	}
 	schema, err := protocol.NewSchema(metrics)
 	if err != nil {

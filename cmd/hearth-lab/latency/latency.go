@@ -292,8 +292,12 @@ func (h *hub) measures() error {
 		name, instance string
 		value          float64
 	}{
-		{"dns.latency_ms", "10.0.0.1", 812}, {"dns.failure_ratio", "10.0.0.1", 0}, {"dns.active", "10.0.0.1", 1},
-		{"dns.latency_ms", "10.0.0.2", 12}, {"dns.failure_ratio", "10.0.0.2", 0}, {"dns.active", "10.0.0.2", 0},
+		{"dns.latency_ms", "10.0.0.1", 812},
+		{"dns.failure_ratio", "10.0.0.1", 0},
+		{"dns.active", "10.0.0.1", 1},
+		{"dns.latency_ms", "10.0.0.2", 12},
+		{"dns.failure_ratio", "10.0.0.2", 0},
+		{"dns.active", "10.0.0.2", 0},
 	} {
 		metrics = append(metrics, protocol.Metric{Name: m.name, Instance: m.instance, Kind: protocol.Gauge})
 		values = append(values, m.value)

@@ -81,7 +81,7 @@ func section(page *strings.Builder, s *linkfault.Study, dir string, draws int, t
 		}
 	}
 	fmt.Fprintf(page, "\n## %s\n\n%d moments of %d devices or links, %.2f %% before a fault; all folds took %s.\n\n", s.Task, len(s.Moments), len(devices), 100*float64(positive)/float64(len(s.Moments)), took)
-	page.WriteString("| model | AP | AUC | precision at 1 % | Brier | calibration error | AP above the last floor |\n|---|---|---|---|---|---|---|\n")
+	page.WriteString("| model | AP | AUC | precision at 1 % | Brier | calibration error | AP above the last row |\n|---|---|---|---|---|---|---|\n")
 	last := len(s.Models) - 1
 	floor := eval.Bootstrap(predictions(s, last, nil), draws, 1)
 	for i, name := range s.Models {

@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -81,12 +80,15 @@ func newWorld(t *testing.T, devices ...string) *world {
 	return w
 }
 
+// now is the clock of the gateway and its store.
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
 func (w *world) open() {
 	var tables []store.Declared
 	for _, t := range [][]store.Declared{gateway.Tables(), telemetry.Tables(), timeline.Tables(), fleet.Tables()} {
 		tables = append(tables, t...)
 	}
-	db, err := bolt.Open(bolt.Options{Path: filepath.Join(w.dir, "store.db"), MapBytes: 64 << 20}, tables...)
+	db, err := bolt.Open(bolt.Options{Path: filepath.Join(w.dir, "store.db"), MapBytes: 64 << 20, Clock: w.now}, tables...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -103,7 +105,7 @@ func (w *world) start() {
 		Listen:  "127.0.0.1:0", EnrolAt: "127.0.0.1:0", Hosts: []string{"127.0.0.1"},
 		Signal:  func(_, _ string, s protocol.Signal) { w.signals <- s },
 		Observe: func(c ingest.Committed) { w.seen <- c },
-		Clock:   func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
+		Clock:   w.now,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -142,15 +144,6 @@ func (w *world) entries() []cloud.Entry {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return out
-}
-
-func (w *world) kinds() []string {
-	var out []string
-	for _, e := range w.entries() {
-		out = append(out, string(e.Kind))
-	}
-	slices.Sort(out)
 	return out
 }
 
@@ -425,6 +418,34 @@ func TestACommandIsSentAgainUntilAnEventNamesIt(t *testing.T) {
 	select {
 	case m := <-h.down:
 		t.Errorf("an answered command was sent again on %s", m.Topic())
+	default:
+	}
+}
+
+func TestACommandThatNobodyAnswersExpiresOnTheTimelineAndIsNotSentAgain(t *testing.T) {
+	w := newWorld(t, "hub1")
+	id := w.enrol("hub1")
+	w.update(func(tx store.Tx) error {
+		_, err := w.gw.Commands().Send(tx, "home1", "switch-resolver", protocol.Command{Device: "hub1", Plan: []byte("signed plan")})
+		return err
+	})
+	w.work(command.Queue)
+	if n := w.count(cloud.KindCommandSent); n != 0 {
+		t.Errorf("%d entries say that it was sent to a device that is not there", n)
+	}
+	w.ahead.Store(int64(command.Life + time.Second))
+	for range 3 { // the turn that ends it, and none after
+		w.work(command.Queue)
+	}
+	if n := w.count(cloud.KindCommandExpired); n != 1 {
+		t.Errorf("%d entries say that it expired", n)
+	}
+	h := id.connect(t)
+	h.publish(protocol.UpEvent, batch(1, 1, event(t, protocol.EventBoot, nil)))
+	h.acked(protocol.LaneEvent, 1, 1)
+	select {
+	case m := <-h.down:
+		t.Errorf("an expired command was sent on %s", m.Topic())
 	default:
 	}
 }

@@ -11,11 +11,10 @@ import (
 type Session struct {
 	Tenant, Device string
 
-	conn   *conn
-	key    string // "tenant/device"
-	up     [4]string
-	prefix string        // "hl/1/tenant/device/down/"
-	down   atomic.Uint32 // bit per down channel that the device has subscribed to
+	conn *conn
+	key  string // "tenant/device"
+	up   [4]string
+	down atomic.Uint32 // bit per down channel that the device has subscribed to
 }
 
 // upChannels and downChannels give each channel its place in Session.up and Session.down.

@@ -73,6 +73,7 @@ func signPlans(_ context.Context, args []string) error {
 	from := f.String("from", "", "folder of your own plans (*.json); empty signs the standard ones")
 	only := f.StringSlice("only", nil, "ids of plans to sign; empty signs all")
 	days := f.Int("days", 365, "days until they expire")
+	within := f.Duration("within", 0, "time the checks of every fix have to come true; 0 keeps what the plan says")
 	resolvers := f.StringSlice("resolvers", nil, "name servers that switch-resolver may choose; empty allows any that the hub knows")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -104,6 +105,9 @@ func signPlans(_ context.Context, args []string) error {
 			continue
 		}
 		p.Version, p.Tenant, p.NotAfter = protocol.Version, *tenant, time.Now().AddDate(0, 0, *days).Unix()
+		if *within > 0 && p.Verb == protocol.VerbFix {
+			p.WithinS = int64(within.Seconds())
+		}
 		if p.Action.Kind == "dns.switch" && len(*resolvers) > 0 {
 			p.Choices["resolver"] = *resolvers
 		}

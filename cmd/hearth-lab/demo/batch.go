@@ -13,12 +13,25 @@ import (
 // toProblem is how long the fleet may take to show what its devices have in common.
 const toProblem = 40 * time.Second
 
+// How the demo looks for bad batches: a day of a fleet passes in two seconds.
+const (
+	batchStep  = 2 * time.Second
+	batchSteps = 28 // the least quiet steps to learn from
+	toLearn    = (batchSteps + 2) * batchStep
+)
+
 // firmwareGoesBad lets the resolvers of one batch of the replayed homes become slow, and expects one
 // problem that names the batch, and every affected customer told of it.
 func (s *story) firmwareGoesBad(ctx context.Context) error {
 	model, firmware, homes := s.world.fleet.batch()
 	if len(homes) < 3 {
 		return nil // too few homes to call them a batch
+	}
+	if rest := time.Until(s.world.began.Add(toLearn)); rest > 0 {
+		s.saw("the fleet's quiet past is learned for another %.0f s", rest.Seconds())
+		if err := s.wait(ctx, rest); err != nil {
+			return err
+		}
 	}
 	mark := time.Now()
 	for _, h := range homes {

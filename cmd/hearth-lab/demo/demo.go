@@ -19,13 +19,13 @@ import (
 
 // options are the flags.
 type options struct {
-	once    bool
-	seed    uint64
-	data    string
-	homes   int
-	refuse  bool
-	calm    bool
-	headful bool
+	once   bool
+	seed   uint64
+	data   string
+	homes  int
+	refuse bool
+	calm   bool
+	only   string
 }
 
 // Exit codes of --once beside 0 (every step was seen) and 1 (one was not).
@@ -41,6 +41,7 @@ func Run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.homes, "homes", 30, "replayed homes, 0 to 50")
 	flags.BoolVar(&o.refuse, "refuse", false, "with --once: the customer refuses the remote session")
 	flags.BoolVar(&o.calm, "calm", false, "with --once: the resolver stays well, so the story must fail")
+	flags.StringVar(&o.only, "only", "", "with --once: play one chapter: resolver, uplink or batch")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func Run(ctx context.Context, args []string) error {
 func tell(ctx context.Context, w *world, o options, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
-	s := &story{world: w, eye: &witness{staff: w.admin, home: homeID}, rng: rand.New(rand.NewPCG(o.seed, 2)), out: out, calm: o.calm}
+	s := &story{world: w, eye: &witness{staff: w.admin, home: homeID}, rng: rand.New(rand.NewPCG(o.seed, 2)), out: out, calm: o.calm, only: o.only}
 	err := s.play(ctx)
 	entries, readErr := s.eye.timeline(ctx)
 	if readErr != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/hearthline/hearthline/cloud/predict"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 )
 
@@ -22,9 +23,17 @@ type hub struct {
 }
 
 // newHub writes the agent's configuration: every second a sample, sent two seconds later at most, so that
-// a person need not wait five minutes for a chart.
+// a person need not wait five minutes for a chart; and the risk model fitted on recorded homes with the
+// baseline of one, since a demo has no week to learn what is normal.
 func newHub(h *home.Home, dir, bin, token string, s *service) (*hub, error) {
 	config := filepath.Join(dir, "agent.conf")
+	model, baseline := predict.NamespacedHome()
+	files := map[string][]byte{filepath.Join(dir, "risk-model"): model, filepath.Join(dir, "risk-baseline"): baseline}
+	for file, content := range files {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			return nil, fmt.Errorf("hub: %w", err)
+		}
+	}
 	lines := []string{
 		"data_dir = " + filepath.Join(dir, "agent"),
 		fmt.Sprintf("enrol_url = https://%s:%d", home.CloudName, s.enrolPort),
@@ -32,6 +41,7 @@ func newHub(h *home.Home, dir, bin, token string, s *service) (*hub, error) {
 		"enrol_ca_file = " + s.caFile(),
 		"interval = 1s", "fast_interval = 1s", "calm_interval = 1s", "batch = 2s", "hot_batch = 1s",
 		"reconnect_spread = 1s", "keep_alive = 10s",
+		"risk_model_file = " + filepath.Join(dir, "risk-model"), "risk_baseline_file = " + filepath.Join(dir, "risk-baseline"),
 		"assist_command = " + filepath.Join(bin, "hearth-assist") + " --config " + config,
 		"linux.model = " + mainResident.model, "linux.firmware = " + mainResident.firmware,
 		fmt.Sprintf("linux.cloud = %s:%d", home.CloudName, s.mqttPort),

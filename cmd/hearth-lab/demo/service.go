@@ -64,7 +64,7 @@ func (s *service) configure(file, listen string) error {
 			"listen": at("0.0.0.0", s.turnPort), "public": listen, "device_host": home.CloudAddr,
 			"allow_peers": []string{listen + "/32"},
 		},
-		"outbreak": map[string]any{"step": "2s", "every": "2s", "apart": "1ms", "learn": 28}, // a day of a fleet in two seconds,
+		"outbreak": map[string]any{"step": batchStep.String(), "every": batchStep.String(), "apart": "1ms", "learn": batchSteps},
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cloud: %w", err)

@@ -23,14 +23,21 @@ type story struct {
 	rng   *rand.Rand
 	out   io.Writer
 	began time.Time
-	calm  bool // the resolver stays well
+	calm  bool   // the resolver stays well
+	only  string // name of the one chapter to play; "" plays all
+}
+
+// chapter is one fault and what must come of it.
+type chapter struct {
+	name string
+	play func(context.Context) error
 }
 
 // How long a step may take. Each is several times what it takes on two idle cores.
 const (
 	toNotice = 20 * time.Second
 	toFix    = 25 * time.Second
-	toTicket = 45 * time.Second
+	toTicket = 60 * time.Second
 	toReturn = 20 * time.Second
 )
 
@@ -44,20 +51,23 @@ func (s *story) play(ctx context.Context) error {
 	if err := s.customerWrites(ctx); err != nil {
 		return err
 	}
-	chapters := []func(context.Context) error{s.resolverSlows, s.uplinkLoses}
+	chapters := []chapter{{"resolver", s.resolverSlows}, {"uplink", s.uplinkLoses}}
 	s.rng.Shuffle(len(chapters), func(i, j int) { chapters[i], chapters[j] = chapters[j], chapters[i] })
-	for _, chapter := range chapters {
+	for _, c := range append(chapters, chapter{"batch", s.firmwareGoesBad}) {
+		if s.only != "" && s.only != c.name {
+			continue
+		}
 		if err := s.pause(ctx); err != nil {
 			return err
 		}
-		if err := chapter(ctx); err != nil {
+		if err := c.play(ctx); err != nil {
 			return err
 		}
 		if err := s.crash(ctx); err != nil {
 			return err
 		}
 	}
-	return s.firmwareGoesBad(ctx)
+	return nil
 }
 
 // pause lets the home be calm for one to three seconds.

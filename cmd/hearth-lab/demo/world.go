@@ -25,7 +25,8 @@ type world struct {
 	customer *client
 
 	password, inbox string
-	answer          string // the customer's answer to a remote session
+	answer          string    // the customer's answer to a remote session
+	began           time.Time // when the fleet was there
 }
 
 // build starts everything and returns when the hub and the replayed homes report.
@@ -114,6 +115,7 @@ func (w *world) people(ctx context.Context, o options, say func(string, ...any))
 	if w.fleet, err = startCrowd(ctx, w, o.homes, o.seed); err != nil {
 		return err
 	}
+	w.began = time.Now()
 	say("%d replayed homes report", o.homes)
 	return nil
 }

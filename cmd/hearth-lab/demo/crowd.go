@@ -118,10 +118,12 @@ func (c *crowd) stop() {
 	c.done.Wait()
 }
 
-// turn exchanges the trace for one with the trouble from its first row to its last.
+// turn exchanges the trace for one in which the trouble begins with the second row. It comes on over its
+// first quarter and lasts, at the speed of the demo, for half a minute.
 func (h *replayed) turn(trouble string) error {
+	const begins, lasts = 10_000, 300_000 // milliseconds of the trace
 	p := h.profile
-	p.Trouble, p.From, p.To = trouble, 0, 1<<40
+	p.Trouble, p.From, p.To = trouble, begins, begins+lasts
 	trace, script, err := replay.Synthetic(p, h.seed)
 	if err != nil {
 		return fmt.Errorf("replayed home: %w", err)

@@ -23,9 +23,10 @@ const (
 // firmwareGoesBad lets the resolvers of one batch of the replayed homes become slow, and expects one
 // problem that names the batch, and every affected customer told of it.
 func (s *story) firmwareGoesBad(ctx context.Context) error {
-	model, firmware, homes := s.world.fleet.batch()
-	if len(homes) < 3 {
-		return nil // too few homes to call them a batch
+	homes := s.world.fleet.batch()
+	if len(homes) < 8 {
+		s.saw("%d replayed homes of one batch are too few to tell: this chapter wants 24 homes or more", len(homes))
+		return nil
 	}
 	if rest := time.Until(s.world.began.Add(toLearn)); rest > 0 {
 		s.saw("the fleet's quiet past is learned for another %.0f s", rest.Seconds())
@@ -39,14 +40,14 @@ func (s *story) firmwareGoesBad(ctx context.Context) error {
 			return err
 		}
 	}
-	s.saw("%d replayed homes with %s %s go bad", len(homes), model, firmware)
+	s.saw("%d replayed homes with %s %s go bad", len(homes), batchModel, batchFirmware)
 	problem, err := s.awaitProblem(ctx, mark.Add(toProblem))
 	if err != nil {
 		return err
 	}
 	c := problem.Cohort
-	if (c.Model != "" && c.Model != model) || (c.Firmware != "" && c.Firmware != firmware) || c.Region != "" || c.ISP != "" || (c.Model == "" && c.Firmware == "") {
-		return fmt.Errorf("the problem names %+v, the bad batch is %s %s", c, model, firmware)
+	if c.Firmware != batchFirmware || (c.Model != "" && c.Model != batchModel) || c.Region != "" || c.ISP != "" {
+		return fmt.Errorf("the problem names %+v, the bad batch is %s %s", c, batchModel, batchFirmware)
 	}
 	s.saw("one problem was opened after %.1f s: %s", time.Since(mark).Seconds(), problem.CohortText)
 	for deadline := time.Now().Add(toProblem); ; {

@@ -34,6 +34,9 @@ type replayed struct {
 
 const traceSpeed = 10
 
+// The batch of the story.
+const batchModel, batchFirmware, batchHardware = "Hub One", "3.9.2", "r2"
+
 func startCrowd(ctx context.Context, w *world, n int, seed uint64) (*crowd, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &crowd{cancel: cancel, residents: neighbours(n, seed)}
@@ -74,12 +77,19 @@ func (c *crowd) members(ctx context.Context, w *world, seed uint64) ([]fleet.Mem
 		return nil, fmt.Errorf("replayed homes: %w", err)
 	}
 	profiles := replay.Profiles(len(c.residents), seed)
+	for i := 0; i < len(profiles); i += 3 { // a third of the homes bought the same batch
+		profiles[i].Model, profiles[i].Firmware, profiles[i].Hardware = batchModel, batchFirmware, batchHardware
+	}
 	var members []fleet.Member
 	for i := range c.residents {
 		r := &c.residents[i]
 		r.model, r.firmware, r.hardware = profiles[i].Model, profiles[i].Firmware, profiles[i].Hardware
 		home := &replayed{profile: profiles[i], seed: seed + uint64(i)}
-		if err := home.turn(replay.NoTrouble); err != nil {
+		trouble := replay.NoTrouble
+		if i == 1 {
+			trouble = replay.SlowResolver // no fleet is without one, and what a fleet's quiet past is begins with its first
+		}
+		if err := home.turn(trouble); err != nil {
 			return nil, err
 		}
 		token, err := moveIn(ctx, w.admin, *r)
@@ -100,17 +110,14 @@ func (c *crowd) members(ctx context.Context, w *world, seed uint64) ([]fleet.Mem
 	return members, nil
 }
 
-// batch is the model and firmware that most of the replayed homes share.
-func (c *crowd) batch() (model, firmware string, homes []*replayed) {
-	by := map[[2]string][]*replayed{}
+// batch is the homes of the batch that the story lets go bad.
+func (c *crowd) batch() (homes []*replayed) {
 	for _, h := range c.homes {
-		key := [2]string{h.profile.Model, h.profile.Firmware}
-		by[key] = append(by[key], h)
-		if len(by[key]) > len(homes) {
-			model, firmware, homes = key[0], key[1], by[key]
+		if h.profile.Model == batchModel && h.profile.Firmware == batchFirmware {
+			homes = append(homes, h)
 		}
 	}
-	return model, firmware, homes
+	return homes
 }
 
 func (c *crowd) stop() {

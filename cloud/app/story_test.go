@@ -118,22 +118,41 @@ func TestWhatNoFixSolvesEndsInOneTicketWithItsDiagnosis(t *testing.T) {
 	}
 }
 
-func TestAFixThatFailedIsNotTriedAgainOnThisDevice(t *testing.T) {
-	w := newWorld(t)
-	slowResolver(w)
-	w.fixes(protocol.EventFixRolledBack)
-	w.diagnoses(protocol.SegmentHome, "resolver.slow")
-	w.update(func(tx store.Tx) error { // its ticket is closed, so the next symptom is a new case
+// closesTicket plays the person who solved the ticket that was opened last.
+func (w *world) closesTicket() {
+	w.t.Helper()
+	w.update(func(tx store.Tx) error {
 		opened := w.last(cloud.KindTicketOpened)
 		return w.timeline.Append(tx, cloud.Entry{
 			Home: home, Kind: cloud.KindTicketClosed, Actor: cloud.Ref{Type: cloud.RefStaff, ID: "s"},
 			Subjects: opened.Subjects, Args: map[string]string{"ticket": opened.Args["ticket"], "reason": "called"},
 		})
 	})
+}
+
+func TestAFixThatFailedIsNotTriedAgainOnThisDevice(t *testing.T) {
+	w := newWorld(t)
+	slowResolver(w)
+	w.fixes(protocol.EventFixRolledBack)
+	w.diagnoses(protocol.SegmentHome, "resolver.slow")
+	w.closesTicket() // so the next symptom is a new case
 	slowResolver(w)
 	w.until(cloud.KindDiagnosisAsked, 2)
 	if n := w.count(cloud.KindFixChosen); n != 1 {
 		t.Errorf("%d fixes chosen, want 1", n)
+	}
+}
+
+func TestAFixThatFailedWhileTheProviderWasAtFaultMayBeTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	slowResolver(w)
+	w.fixes(protocol.EventFixRolledBack)
+	w.diagnoses(protocol.SegmentISP, "uplink.loss")
+	w.closesTicket()
+	slowResolver(w)
+	w.until(cloud.KindFixChosen, 2)
+	if e := w.last(cloud.KindFixChosen); e.Args["plan"] != "switch-resolver" {
+		t.Errorf("chose %s, want switch-resolver once more", e.Args["plan"])
 	}
 }
 

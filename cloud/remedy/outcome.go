@@ -185,6 +185,12 @@ func (r *Remedy) Diagnosed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	} else if reason == "" {
 		return r.next(tx, &c, e.ID)
 	}
+	if v.Segment == protocol.SegmentISP || v.Segment == protocol.SegmentCloud {
+		// Nothing in the home could have helped, so what was tried in vain may well help the next time.
+		for i := range c.Tried {
+			c.Tried[i].Failed = false
+		}
+	}
 	return r.handOver(tx, &c, v, e.ID)
 }
 

@@ -26,7 +26,8 @@ import (
 )
 
 const (
-	// FailureMemory is how long a fix that failed on a device is not tried there again.
+	// FailureMemory is how long a fix that failed on a device is not tried there again, unless the fault
+	// turned out to lie outside the home, where no fix could have reached it.
 	FailureMemory = 24 * time.Hour
 	// MaxFixes bounds the fixes of one case: after so many, a person should look.
 	MaxFixes = 4
@@ -102,7 +103,7 @@ const (
 type attempt struct {
 	Plan   string `json:"plan"`
 	Choice string `json:"choice"`
-	Failed bool   `json:"failed"`
+	Failed bool   `json:"failed"` // speaks against trying it in the next case
 }
 
 // sign is something that a device showed and has not taken back.

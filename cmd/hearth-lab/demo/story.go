@@ -150,7 +150,30 @@ func (s *story) uplinkLoses(ctx context.Context) error {
 	if err := s.customerPhones(ctx); err != nil {
 		return err
 	}
-	return s.remoteSession(ctx)
+	if err := s.remoteSession(ctx); err != nil {
+		return err
+	}
+	if err := s.world.fault(fault, false); err != nil {
+		return err
+	}
+	s.saw("the provider repairs the line")
+	return s.ticketSolved(ctx, chain[0].Subject(cloud.RefTicket))
+}
+
+// ticketSolved lets the support agent close the ticket, and expects the customer to be told.
+func (s *story) ticketSolved(ctx context.Context, ticket string) error {
+	mark := time.Now()
+	if err := s.eye.staff.post(ctx, "/v1/tickets/"+ticket+"/close", map[string]string{"text": "The provider has repaired the line."}, nil); err != nil {
+		return fmt.Errorf("close the ticket: %w", err)
+	}
+	for _, step := range []cloud.Kind{cloud.KindTicketClosed, cloud.KindCustomerTold} {
+		e, err := s.eye.await(ctx, string(step), toFix, kind(mark, step))
+		if err != nil {
+			return err
+		}
+		s.saw("%s", e.Summary)
+	}
+	return nil
 }
 
 // sawChain reports a chain of causes, the first cause first, and the sample it begins with.

@@ -35,12 +35,15 @@ func (s *story) firmwareGoesBad(ctx context.Context) error {
 		}
 	}
 	mark := time.Now()
+	s.saw("%d replayed homes with %s %s go bad, one after the other", len(homes), batchModel, batchFirmware)
 	for _, h := range homes {
 		if err := h.turn(replay.SlowResolver); err != nil {
 			return err
 		}
+		if err := s.wait(ctx, time.Second); err != nil {
+			return err
+		}
 	}
-	s.saw("%d replayed homes with %s %s go bad", len(homes), batchModel, batchFirmware)
 	problem, err := s.awaitProblem(ctx, mark.Add(toProblem))
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ func (s *story) resolverSlows(ctx context.Context) error {
 // uplinkLoses makes the line lose packets, which no allowed fix cures: the fix is rolled back, a ticket
 // with the diagnosis is opened, the customer phones, and support looks into the home with consent.
 func (s *story) uplinkLoses(ctx context.Context) error {
-	fault := home.Fault{Kind: "loss", Value: 18}
+	fault := home.Fault{Kind: "loss", Value: 12}
 	mark := time.Now()
 	if err := s.world.fault(fault, true); err != nil {
 		return err

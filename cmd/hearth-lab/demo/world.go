@@ -181,7 +181,7 @@ func (w *world) invite(out io.Writer) {
 
    Make something go wrong in the home, and watch:
      %s home fault --dir %s dns-slow=900 on      the resolver slows down: noticed, fixed, told
-     %s home fault --dir %s loss=18 on           the line loses packets: no fix helps, a ticket is opened
+     %s home fault --dir %s loss=12 on           the line loses packets: no fix helps, a ticket is opened
 
    Everything is kept in %s. Ctrl-C ends it all.
 `, w.service.url(), w.password, w.inbox, callerPhone, mainResident.name,

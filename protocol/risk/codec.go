@@ -81,8 +81,10 @@ func (m *Model) Export(k *Link, at float64) ([]byte, error) {
 }
 
 func (m *Model) state(k *Link, at float64) wireState {
-	w := wireState{Format: format, Model: m.Name, Shape: []int{len(k.slots), len(k.seen)},
-		Slots: k.slots, Heard: k.heard, First: make([]float64, len(k.first)), Seen: make([]float64, len(k.seen))}
+	w := wireState{
+		Format: format, Model: m.Name, Shape: []int{len(k.slots), len(k.seen)},
+		Slots: k.slots, Heard: k.heard, First: make([]float64, len(k.first)), Seen: make([]float64, len(k.seen)),
+	}
 	for i := range k.seen {
 		w.First[i], w.Seen[i] = at-k.first[i], at-k.seen[i]
 	}

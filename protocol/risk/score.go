@@ -81,9 +81,11 @@ type Scorer struct {
 
 // NewScorer returns a scorer for a compiled model.
 func NewScorer(m *Model) *Scorer {
-	return &Scorer{m: m,
+	return &Scorer{
+		m:  m,
 		x:  make([]float32, len(m.Input.Features)),
-		by: make([]float64, len(m.Input.Features)), sig: make([]float64, len(m.Input.Signals))}
+		by: make([]float64, len(m.Input.Features)), sig: make([]float64, len(m.Input.Signals)),
+	}
 }
 
 // Score returns the risk of k at time at, which is on the clock of Put.

@@ -96,7 +96,8 @@ func TestTheSameSeedGrowsTheSameTreesOnAnyNumberOfProcessors(t *testing.T) {
 		s := &Set{Bins: NewBins(m), Y: y}
 		b, err := risk.Encode(&risk.Model{Parts: []risk.Part{
 			{Linear: lin},
-			{Forest: Bag(s, Trees{Count: 20, Seed: seed})}, {Forest: Boost(s, Trees{Count: 20, Seed: seed})},
+			{Forest: Bag(s, Trees{Count: 20, Seed: seed})},
+			{Forest: Boost(s, Trees{Count: 20, Seed: seed})},
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -21,8 +21,10 @@ func signPlans(ctx context.Context, bin, dir, cloud string) error {
 	key := filepath.Join(offline, "plan-key.pem")
 	for _, args := range [][]string{
 		{"keys", "--out", key, "--public", filepath.Join(cloud, "plan-keys.pem")},
-		{"plans", "--key", key, "--tenant", tenant, "--out", filepath.Join(cloud, "plans"),
-			"--within", "8s", "--only", "switch-resolver,renew-dhcp,diagnose,remote-session", "--resolvers", home.AltResolver},
+		{
+			"plans", "--key", key, "--tenant", tenant, "--out", filepath.Join(cloud, "plans"),
+			"--within", "8s", "--only", "switch-resolver,renew-dhcp,diagnose,remote-session", "--resolvers", home.AltResolver,
+		},
 	} {
 		if out, err := exec.CommandContext(ctx, filepath.Join(bin, "hearthctl"), args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("hearthctl %s: %s: %w", args[0], out, err)

@@ -60,7 +60,7 @@ type everything struct {
 	Compact  []compact         `json:"compact"`
 	Pair     [2]int            `json:"pair"`
 	NoTag    string
-	hidden   int
+	hidden   int    //lint:ignore U1000 an unexported field must be left alone by the decoder
 	Left     string `json:"-"`
 }
 

@@ -13,8 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 )
 
 // options are the flags.
@@ -27,9 +25,6 @@ type options struct {
 	calm   bool
 	only   string
 }
-
-// Exit codes of --once beside 0 (every step was seen) and 1 (one was not).
-const exitNoNamespaces = 3
 
 // Run is the tool.
 func Run(ctx context.Context, args []string) error {
@@ -88,6 +83,3 @@ func tell(ctx context.Context, w *world, o options, out io.Writer) error {
 	fmt.Fprintf(out, "every step was seen, in %.0f s; the timeline is in %s\n", time.Since(s.began).Seconds(), file)
 	return nil
 }
-
-// refused says in one line why there is no namespaced home.
-func refused(err error) bool { return errors.Is(err, home.ErrRefused) }

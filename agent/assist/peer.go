@@ -15,9 +15,10 @@ import (
 
 // Limits of the data channel.
 const (
-	maxRequest = 16 << 10 // bytes of one message from the browser: a diagnosis request is below 1 KiB
-	waiting    = 16       // messages from the browser that may wait; it sends them by hand
-	byeWithin  = 300 * time.Millisecond
+	maxRequest  = 16 << 10 // bytes of one message from the browser: a diagnosis request is below 1 KiB
+	waiting     = 16       // messages from the browser that may wait; it sends them by hand
+	byeWithin   = 300 * time.Millisecond
+	closeWithin = time.Second // the agent kills what lingers for two
 )
 
 // peer is the WebRTC connection to the browser. The browser offers, we answer, candidates trickle.
@@ -166,7 +167,15 @@ func (p *peer) close(reason string) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	p.pc.GracefulClose()
+	closed := make(chan struct{})
+	go func() {
+		p.pc.GracefulClose()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeWithin): // a relay that does not answer must not keep a session that is over
+	}
 }
 
 func (p *peer) line(kind, body string) agent.FromAssist {

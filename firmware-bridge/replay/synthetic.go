@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -22,6 +23,7 @@ type Profile struct {
 	Model, Firmware, Hardware string
 	Trouble                   string
 	From, To                  int64 // the trouble, in milliseconds since the first row
+	RampMS                    int64 // how long it takes to come on; 0 means its first quarter
 	Rows                      int   // 0 means 360
 	StepMS                    int64 // time between rows; 0 means 10000
 }
@@ -161,10 +163,11 @@ func (g *generator) count(name, instance string, by float64) {
 
 func (g *generator) row(at, step int64) []float64 {
 	g.first, g.values = at == 0, nil
-	// How bad the trouble is at this moment: it comes on over its first quarter.
+	// How bad the trouble is at this moment.
 	bad := 0.0
 	if at >= g.p.From && at < g.p.To {
-		bad = min(float64(at-g.p.From+step)/(float64(g.p.To-g.p.From)/4), 1)
+		ramp := cmp.Or(g.p.RampMS, (g.p.To-g.p.From)/4)
+		bad = min(float64(at-g.p.From+step)/float64(ramp), 1)
 	}
 	trouble := func(kind string) float64 {
 		if g.p.Trouble == kind {

@@ -125,12 +125,11 @@ func (c *crowd) stop() {
 	c.done.Wait()
 }
 
-// turn exchanges the trace for one in which the trouble begins with the second row. It comes on over its
-// first quarter and lasts, at the speed of the demo, for half a minute.
+// turn exchanges the trace for one in which the trouble begins with the second row, comes on within
+// seconds and stays for five minutes of the demo.
 func (h *replayed) turn(trouble string) error {
-	const begins, lasts = 10_000, 300_000 // milliseconds of the trace
 	p := h.profile
-	p.Trouble, p.From, p.To = trouble, begins, begins+lasts
+	p.Trouble, p.From, p.To, p.RampMS = trouble, 10_000, 3_000_000, 60_000
 	trace, script, err := replay.Synthetic(p, h.seed)
 	if err != nil {
 		return fmt.Errorf("replayed home: %w", err)

@@ -17,17 +17,29 @@ import (
 
 // options are the flags.
 type options struct {
-	once   bool
-	seed   uint64
-	data   string
-	homes  int
-	refuse bool
-	calm   bool
-	only   string
+	once     bool
+	seed     uint64
+	data     string
+	homes    int
+	refuse   bool
+	calm     bool
+	only     string
+	replayed bool
 }
+
+// onReplay is the outcome of a story that was seen in full, but on a replayed home: the exit code says so.
+type onReplay struct{}
+
+func (onReplay) Error() string { return "every step was seen, on a replayed home" }
+
+// ExitCode is neither that of success nor that of a failure.
+func (onReplay) ExitCode() int { return 3 }
 
 // Run is the tool.
 func Run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "assist" {
+		return replayedAssist(ctx, args[1:])
+	}
 	var o options
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.BoolVar(&o.once, "once", false, "play the story without a person and exit 0 only if every step was seen")
@@ -36,6 +48,7 @@ func Run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.homes, "homes", 30, "replayed homes, 0 to 50")
 	flags.BoolVar(&o.refuse, "refuse", false, "with --once: the customer refuses the remote session")
 	flags.BoolVar(&o.calm, "calm", false, "with --once: the resolver stays well, so the story must fail")
+	flags.BoolVar(&o.replayed, "replayed", false, "do without network namespaces, as where the machine refuses them")
 	flags.StringVar(&o.only, "only", "", "with --once: play one chapter: resolver, uplink or batch")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -81,5 +94,8 @@ func tell(ctx context.Context, w *world, o options, out io.Writer) error {
 		return fmt.Errorf("the story was not seen in full: %w", err)
 	}
 	fmt.Fprintf(out, "every step was seen, in %.0f s; the timeline is in %s\n", time.Since(s.began).Seconds(), file)
+	if w.home == nil {
+		return onReplay{}
+	}
 	return nil
 }

@@ -12,8 +12,16 @@ import (
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 )
 
-// hub is the real agent in the hub of the namespaced home.
-type hub struct {
+// hub is the device of the story and the home it stands in.
+type hub interface {
+	start() error
+	kill() error // as a power cut would
+	stop() error // in good order
+	fault(f home.Fault, on bool) error
+}
+
+// realHub is the real agent in the hub of the namespaced home.
+type realHub struct {
 	home *home.Home
 	argv []string
 	log  string
@@ -22,10 +30,10 @@ type hub struct {
 	process *home.Process
 }
 
-// newHub writes the agent's configuration: every second a sample, sent two seconds later at most, so that
+// newRealHub writes the agent's configuration: every second a sample, sent two seconds later at most, so that
 // a person need not wait five minutes for a chart; and the risk model fitted on recorded homes with the
 // baseline of one, since a demo has no week to learn what is normal.
-func newHub(h *home.Home, dir, bin, token string, s *service) (*hub, error) {
+func newRealHub(h *home.Home, dir, bin, token string, s *service) (*realHub, error) {
 	config := filepath.Join(dir, "agent.conf")
 	model, baseline := predict.NamespacedHome()
 	files := map[string][]byte{filepath.Join(dir, "risk-model"): model, filepath.Join(dir, "risk-baseline"): baseline}
@@ -51,10 +59,10 @@ func newHub(h *home.Home, dir, bin, token string, s *service) (*hub, error) {
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
-	return &hub{home: h, argv: []string{filepath.Join(bin, "hearth-agent"), "--config", config}, log: filepath.Join(dir, "agent.log")}, nil
+	return &realHub{home: h, argv: []string{filepath.Join(bin, "hearth-agent"), "--config", config}, log: filepath.Join(dir, "agent.log")}, nil
 }
 
-func (h *hub) start() error {
+func (h *realHub) start() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -69,13 +77,11 @@ func (h *hub) start() error {
 	return nil
 }
 
-// kill ends the agent as a power cut would.
-func (h *hub) kill() error { return h.end(syscall.SIGKILL) }
+func (h *realHub) kill() error { return h.end(syscall.SIGKILL) }
 
-// stop ends it in good order.
-func (h *hub) stop() error { return h.end(syscall.SIGTERM) }
+func (h *realHub) stop() error { return h.end(syscall.SIGTERM) }
 
-func (h *hub) end(with syscall.Signal) error {
+func (h *realHub) end(with syscall.Signal) error {
 	h.mu.Lock()
 	p := h.process
 	h.process = nil
@@ -87,5 +93,12 @@ func (h *hub) end(with syscall.Signal) error {
 		return fmt.Errorf("end agent: %w", err)
 	}
 	<-p.Done()
+	return nil
+}
+
+func (h *realHub) fault(f home.Fault, on bool) error {
+	if err := h.home.Fault(f, on); err != nil {
+		return fmt.Errorf("fault %s: %w", f, err)
+	}
 	return nil
 }

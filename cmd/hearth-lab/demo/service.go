@@ -47,8 +47,9 @@ func newService(dir, bin string) (*service, error) {
 
 // configure writes the configuration for a home that reaches the cloud at listen ("" without a home).
 func (s *service) configure(file, listen string) error {
+	inHome := home.CloudAddr
 	if listen == "" {
-		listen = "127.0.0.1"
+		listen, inHome = "127.0.0.1", "127.0.0.1"
 	}
 	at := func(host string, port int) string { return net.JoinHostPort(host, fmt.Sprint(port)) }
 	b, err := json.MarshalIndent(map[string]any{
@@ -61,7 +62,7 @@ func (s *service) configure(file, listen string) error {
 			"hosts": []string{home.CloudName, home.CloudAddr, "localhost", "127.0.0.1"},
 		},
 		"turn": map[string]any{
-			"listen": at("0.0.0.0", s.turnPort), "public": listen, "device_host": home.CloudAddr,
+			"listen": at("0.0.0.0", s.turnPort), "public": listen, "device_host": inHome,
 			"allow_peers": []string{listen + "/32"},
 		},
 		"outbreak": map[string]any{"step": batchStep.String(), "every": batchStep.String(), "apart": "1ms", "learn": batchSteps},

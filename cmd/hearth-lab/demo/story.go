@@ -111,10 +111,10 @@ func (s *story) resolverSlows(ctx context.Context) error {
 	fault := home.Fault{Kind: "dns-slow", Value: 900}
 	mark := time.Now()
 	if !s.calm {
-		if err := s.world.fault(fault, true); err != nil {
+		if err := s.world.hub.fault(fault, true); err != nil {
 			return err
 		}
-		defer s.world.fault(fault, false)
+		defer s.world.hub.fault(fault, false)
 	}
 	s.saw("the router's resolver slows down")
 	chain, err := s.eye.awaitChain(ctx, toFix, mark, cloud.KindCustomerTold,
@@ -132,10 +132,10 @@ func (s *story) resolverSlows(ctx context.Context) error {
 func (s *story) uplinkLoses(ctx context.Context) error {
 	fault := home.Fault{Kind: "loss", Value: 12}
 	mark := time.Now()
-	if err := s.world.fault(fault, true); err != nil {
+	if err := s.world.hub.fault(fault, true); err != nil {
 		return err
 	}
-	defer s.world.fault(fault, false)
+	defer s.world.hub.fault(fault, false)
 	s.saw("the line to the provider loses packets")
 	chain, err := s.eye.awaitChain(ctx, toTicket, mark, cloud.KindTicketOpened,
 		cloud.Kind(protocol.EventDiagnosis), cloud.KindFixUnavailable, cloud.Kind(protocol.EventFixRolledBack),
@@ -153,7 +153,7 @@ func (s *story) uplinkLoses(ctx context.Context) error {
 	if err := s.remoteSession(ctx); err != nil {
 		return err
 	}
-	if err := s.world.fault(fault, false); err != nil {
+	if err := s.world.hub.fault(fault, false); err != nil {
 		return err
 	}
 	s.saw("the provider repairs the line")

@@ -19,7 +19,7 @@ type world struct {
 	dir, bin string
 	service  *service
 	home     *home.Home // nil when the machine lets nobody build one
-	hub      *hub
+	hub      hub
 	fleet    *crowd
 	admin    *client
 	customer *client
@@ -59,10 +59,14 @@ func build(ctx context.Context, o options, out io.Writer) (_ *world, err error) 
 		return nil, err
 	}
 	listen := ""
-	w.home, err = home.Up(ctx, home.Options{Dir: filepath.Join(dir, "home"), CloudPorts: []int{w.service.mqttPort, w.service.enrolPort, w.service.turnPort}})
+	err = errors.New("as asked by --replayed")
+	if !o.replayed {
+		w.home, err = home.Up(ctx, home.Options{Dir: filepath.Join(dir, "home"), CloudPorts: []int{w.service.mqttPort, w.service.enrolPort, w.service.turnPort}})
+	}
 	switch {
-	case errors.Is(err, home.ErrRefused):
-		say("no real home: %v; the story is told on replayed homes", err)
+	case o.replayed || errors.Is(err, home.ErrRefused):
+		w.home = nil
+		say("no home of network namespaces (%v): the same story is told on a replayed one", err)
 	case err != nil:
 		return nil, err
 	default:
@@ -104,12 +108,17 @@ func (w *world) people(ctx context.Context, o options, say func(string, ...any))
 		return err
 	}
 	if w.home != nil {
-		if w.hub, err = newHub(w.home, w.dir, w.bin, token, w.service); err != nil {
-			return err
-		}
-		if err := w.hub.start(); err != nil {
-			return err
-		}
+		w.hub, err = newRealHub(w.home, w.dir, w.bin, token, w.service)
+	} else {
+		w.hub, err = newReplayedHub(ctx, w, token, o.seed)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.hub.start(); err != nil {
+		return err
+	}
+	if w.home != nil {
 		say("the agent runs on the hub: a sample every second, and a recorded baseline to start from")
 	}
 	if w.fleet, err = startCrowd(ctx, w, o.homes, o.seed); err != nil {
@@ -134,14 +143,6 @@ func (w *world) openInbox(ctx context.Context) (err error) {
 		return err
 	}
 	return w.customer.openInbox(ctx, link.Token)
-}
-
-// fault switches a fault of the home on or off.
-func (w *world) fault(f home.Fault, on bool) error {
-	if err := w.home.Fault(f, on); err != nil {
-		return fmt.Errorf("fault %s: %w", f, err)
-	}
-	return nil
 }
 
 // browse drives the console and the inbox with a real browser, and passes on what it saw.
@@ -178,15 +179,16 @@ func (w *world) invite(out io.Writer) {
    console         %s        sign in as admin with %s
    customer inbox  %s
    caller to find  %s (%s)
-
+`, w.service.url(), w.password, w.inbox, callerPhone, mainResident.name)
+	if w.home != nil {
+		fault := fmt.Sprintf("%s home fault --dir %s", filepath.Join(w.bin, "hearth-lab"), filepath.Join(w.dir, "home"))
+		fmt.Fprintf(out, `
    Make something go wrong in the home, and watch:
-     %s home fault --dir %s dns-slow=900 on      the resolver slows down: noticed, fixed, told
-     %s home fault --dir %s loss=12 on           the line loses packets: no fix helps, a ticket is opened
-
-   Everything is kept in %s. Ctrl-C ends it all.
-`, w.service.url(), w.password, w.inbox, callerPhone, mainResident.name,
-		filepath.Join(w.bin, "hearth-lab"), filepath.Join(w.dir, "home"),
-		filepath.Join(w.bin, "hearth-lab"), filepath.Join(w.dir, "home"), w.dir)
+     %s dns-slow=900 on      the resolver slows down: predicted, fixed, told
+     %s loss=12 on           the line loses packets: no fix helps, a ticket is opened
+`, fault, fault)
+	}
+	fmt.Fprintf(out, "\n   Everything is kept in %s. Ctrl-C ends it all.\n", w.dir)
 }
 
 // close ends everything, the devices first.

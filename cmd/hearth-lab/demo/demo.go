@@ -79,7 +79,7 @@ func Run(ctx context.Context, args []string) error {
 func tell(ctx context.Context, w *world, o options, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
-	s := &story{world: w, eye: &witness{staff: w.admin, home: homeID}, rng: rand.New(rand.NewPCG(o.seed, 2)), out: out, calm: o.calm, only: o.only}
+	s := &story{world: w, eye: &witness{staff: w.admin, home: homeID}, rng: rand.New(rand.NewPCG(o.seed, 4)), out: out, calm: o.calm, only: o.only}
 	err := s.play(ctx)
 	entries, readErr := s.eye.timeline(ctx)
 	if readErr != nil {

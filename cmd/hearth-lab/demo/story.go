@@ -39,6 +39,7 @@ const (
 	toFix    = 25 * time.Second
 	toTicket = 60 * time.Second
 	toReturn = 20 * time.Second
+	toSettle = 4 * time.Second // what was lost on the way is given up and asked again
 )
 
 // play runs the chapters; the seed orders the faults and the moments between them.
@@ -130,7 +131,7 @@ func (s *story) resolverSlows(ctx context.Context) error {
 // uplinkLoses makes the line lose packets, which no allowed fix cures: the fix is rolled back, a ticket
 // with the diagnosis is opened, the customer phones, and support looks into the home with consent.
 func (s *story) uplinkLoses(ctx context.Context) error {
-	fault := home.Fault{Kind: "loss", Value: 12}
+	fault := home.Fault{Kind: "loss", Value: 15}
 	mark := time.Now()
 	if err := s.world.hub.fault(fault, true); err != nil {
 		return err
@@ -157,6 +158,9 @@ func (s *story) uplinkLoses(ctx context.Context) error {
 		return err
 	}
 	s.saw("the provider repairs the line")
+	if err := s.wait(ctx, toSettle); err != nil {
+		return err
+	}
 	return s.ticketSolved(ctx, chain[0].Subject(cloud.RefTicket))
 }
 

@@ -185,7 +185,7 @@ func (w *world) invite(out io.Writer) {
 		fmt.Fprintf(out, `
    Make something go wrong in the home, and watch:
      %s dns-slow=900 on      the resolver slows down: predicted, fixed, told
-     %s loss=12 on           the line loses packets: no fix helps, a ticket is opened
+     %s loss=15 on           the line loses packets: no fix helps, a ticket is opened
 `, fault, fault)
 	}
 	fmt.Fprintf(out, "\n   Everything is kept in %s. Ctrl-C ends it all.\n", w.dir)

@@ -23,8 +23,8 @@ type Config struct {
 	EnrolCAFile   string // enrol_ca_file: PEM of the CA that the cloud's certificate must come from; or
 	EnrolCASHA256 string // enrol_ca_sha256: its fingerprint, hex; neither: the system's roots
 
-	Driver   string            // driver: "linux" (default) or "replay"
-	Settings map[string]string // linux.*, replay.*: passed to the driver without the prefix
+	Driver   string            // driver: "linux", the default and the only one
+	Settings map[string]string // linux.*: passed to the driver without the prefix
 
 	Interval  time.Duration // interval: between samples (10s)
 	Fast      time.Duration // fast_interval: while risk is high (1s)

@@ -175,7 +175,7 @@ type Problem struct {
 	Opened        time.Time  `json:"opened"`
 	Closed        *time.Time `json:"closed,omitempty"`
 	Cohort        Cohort     `json:"cohort"`
-	CohortText    string     `json:"cohort_text" doc:"in the asked language"`
+	CohortText    string     `json:"cohort_text" doc:"what the devices have in common, as one line"`
 	HomesAffected int        `json:"homes_affected"`
 	TicketsLinked int        `json:"tickets_linked"`
 }

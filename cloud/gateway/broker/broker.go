@@ -285,7 +285,7 @@ func (b *Broker) handle(ctx context.Context, tcp net.Conn) {
 		secure, err := b.handshake(ctx, tcp)
 		if err != nil {
 			b.stats.Refused.Add(1)
-			b.log.Info("device refused", "stage", "handshake", "reason", err.Error())
+			b.log.Info("device refused", "stage", "handshake", "reason", withoutAddress(err))
 			return
 		}
 		c.Conn = secure
@@ -371,4 +371,13 @@ func (b *Broker) violation(s *Session, why error) error {
 // name gives every connection its own client inside mochi.
 func (b *Broker) name(s *Session) string {
 	return s.key + "#" + strconv.FormatUint(b.serial.Add(1), 36)
+}
+
+// withoutAddress is the text of a connection's error without where it came from: the address of a home is
+// personal.
+func withoutAddress(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Op + ": " + op.Err.Error()
+	}
+	return err.Error()
 }

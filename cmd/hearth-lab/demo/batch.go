@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
+	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/firmware-bridge/replay"
 )
@@ -58,11 +60,9 @@ func (s *story) firmwareGoesBad(ctx context.Context) error {
 		if err := s.eye.staff.get(ctx, "/v1/problems/"+problem.ID, nil, &page); err != nil {
 			return err
 		}
-		told := 0
-		for _, h := range page.Homes {
-			if h.Told != nil {
-				told++
-			}
+		told, err := s.toldOfProblem(ctx, page.Homes)
+		if err != nil {
+			return err
 		}
 		if told == len(page.Homes) && told*2 > len(homes) {
 			s.saw("%d affected customers were told before they called", told)
@@ -75,6 +75,24 @@ func (s *story) firmwareGoesBad(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// toldOfProblem counts the homes on whose timeline the customer was told because of a problem.
+func (s *story) toldOfProblem(ctx context.Context, homes []httpapi.AffectedHome) (told int, err error) {
+	for _, h := range homes {
+		entries, err := (&witness{staff: s.eye.staff, home: h.Home}).timeline(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if slices.ContainsFunc(entries, func(e httpapi.EntryView) bool {
+			return e.Kind == cloud.KindCustomerTold && slices.ContainsFunc(causes(entries, e), func(c httpapi.EntryView) bool {
+				return c.Kind == cloud.KindProblemLinked
+			})
+		}) {
+			told++
+		}
+	}
+	return told, nil
 }
 
 // awaitProblem returns the one open problem. More than one is an error: a batch is one problem.

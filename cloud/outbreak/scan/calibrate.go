@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -42,19 +43,12 @@ func (d *Detector) calibrate(quiet [][]statistics) float64 {
 		shuffles[k] = peaks
 	})
 	peaks := slices.Concat(shuffles...)
-	slices.SortFunc(peaks, func(a, b float64) int {
-		switch {
-		case a > b:
-			return -1
-		case a < b:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(peaks, func(a, b float64) int { return cmp.Compare(b, a) })
 	want := float64(len(quiet)*len(shuffles)) / d.opts.FalseAlarmEvery
 	if want < fewest {
 		// The tail of a log likelihood ratio falls at least like exp(-score): carry it on from where it is known.
-		return peaks[min(fewest, len(peaks)-1)] + math.Log(fewest/want)
+		return max(peaks[min(fewest, len(peaks)-1)]+math.Log(fewest/want), 0)
 	}
-	return peaks[min(int(want), len(peaks)-1)]
+	// Below 0 the evidence speaks for a healthy cohort: no past, however calm, makes that an alarm.
+	return max(peaks[min(int(want), len(peaks)-1)], 0)
 }

@@ -374,6 +374,26 @@ func TestSmallAndEmptyFleetsAreNoProblem(t *testing.T) {
 	}
 }
 
+func TestDevicesThatFailedExactlyAlikeAreNoProblem(t *testing.T) {
+	f := newFleet(5, 200)
+	d := f.detector(t)
+	row := make([]int16, len(f.rate))
+	for day := range d.opts.Learn + 10 {
+		for i := range row {
+			row[i] = 0
+			if day == 3 { // the only fault of each, on the same day
+				row[i] = 1
+			}
+		}
+		if alarms := observe(t, d, row); len(alarms) > 0 {
+			t.Fatalf("day %d: %v", day, alarms)
+		}
+	}
+	if !(d.Threshold() >= 0) {
+		t.Errorf("threshold %v is one that evidence against a batch would pass", d.Threshold())
+	}
+}
+
 func TestTheSameFleetGivesTheSameAlarms(t *testing.T) {
 	run := func() (thresholds []float64, all []Alarm) {
 		f := newFleet(21, 400)
@@ -421,11 +441,16 @@ func TestBadOptionsAndCountsAreRefused(t *testing.T) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	f := newFleet(2, 3000)
-	d := f.learned(b)
-	row := f.day(nil)
-	b.ResetTimer()
-	for range b.N {
-		observe(b, d, row)
+	for _, devices := range []int{3_000, 100_000} {
+		b.Run(fmt.Sprint(devices), func(b *testing.B) {
+			f := newFleet(2, devices)
+			d := f.learned(b)
+			for b.Loop() {
+				b.StopTimer()
+				row := f.day(nil)
+				b.StartTimer()
+				observe(b, d, row)
+			}
+		})
 	}
 }

@@ -39,8 +39,9 @@ func learnUsual(d *Detector) usual {
 		expected[i] = mean * seen[i]
 		square += (faults[i] - expected[i]) * (faults[i] - expected[i])
 	}
-	// Variance of a sum of faults, per expected fault.
-	spread := square / total
+	// Variance of a sum of faults, per expected fault. Chance alone makes it 1, so devices that failed
+	// exactly alike are no proof that they had to.
+	spread := max(square/total, 1)
 	for _, kind := range u.kinds {
 		type sum struct{ faults, expected, devices float64 }
 		cells := map[string]*sum{}

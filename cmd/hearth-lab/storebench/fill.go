@@ -20,8 +20,8 @@ import (
 type fleetOf struct {
 	customers int
 	entries   int
-	per       []int // entries that a home has so far: of a talkative one, of another
-	extra     atomic.Int64
+	per       []int        // entries that a home has so far: of a talkative one, of another
+	extra     atomic.Int64 // number of the entry appended last; begins where no earlier run has been
 }
 
 // Every tenth home is talkative.
@@ -64,13 +64,17 @@ func (f *fleetOf) people(ctx context.Context, b backend) error {
 }
 
 // fill brings the timelines to a total of about n entries and returns what there are. A talkative home gets
-// nine times a tenth of what an even share would be, the others what is left.
-func (f *fleetOf) fill(ctx context.Context, b backend, n int) (total int, err error) {
+// nine times a tenth of what an even share would be, the others what is left. When they are there already,
+// it only counts.
+func (f *fleetOf) fill(ctx context.Context, b backend, n int, there bool) (total int, err error) {
 	loud := (f.customers + talkative - 1) / talkative
 	want := []int{max(60, n*8/10/loud), 0}
 	want[1] = max(0, (n-want[0]*loud)/(f.customers-loud))
 	if f.per == nil {
 		f.per = []int{0, 0}
+	}
+	if there {
+		f.per = want
 	}
 	s := timeline.Tables()[0].Schema()
 	// One row after the other as the timeline would write them, without its look for an earlier one: the
@@ -175,7 +179,7 @@ func (f *fleetOf) load(ctx context.Context, b backend, workers, batch int, rate 
 				}
 				work := make([]store.Work, batch)
 				for i := range work {
-					e := entryOf(rng.IntN(f.customers), int(1_000_000+f.extra.Add(1)), time.Now())
+					e := entryOf(rng.IntN(f.customers), int(f.extra.Add(1)), time.Now())
 					e.Because = nil
 					work[i] = store.Work{Tenant: tenant, Do: func(tx store.Tx) error { return log.Append(tx, e) }}
 				}

@@ -29,9 +29,9 @@ type Report struct {
 	Steps     []Step  `json:"steps"` // at a tenth, a third and the whole of the entries
 	Append    Append  `json:"append"`
 	Busy      *Reads  `json:"reads_at_half_append_rate"`
-	BytesEach float64 `json:"bytes_per_entry_on_disk"`
-	Document  float64 `json:"bytes_per_entry_document"`        // as encoded by the engine's codec
-	Slope     float64 `json:"timeline_p50_growth_per_tenfold"` // of the median: the tail is the machine's
+	BytesEach float64 `json:"bytes_per_entry_on_disk,omitempty"`         // left out with --filled, as is the slope
+	Document  float64 `json:"bytes_per_entry_document"`                  // as encoded by the engine's codec
+	Slope     float64 `json:"timeline_p50_growth_per_tenfold,omitempty"` // of the median: the tail is the machine's
 }
 
 // Step is what was measured at one size.
@@ -81,6 +81,7 @@ type options struct {
 	entries           int
 	reads             int
 	seconds           float64
+	fill, filled      bool
 	json              bool
 }
 
@@ -95,6 +96,8 @@ func Run(ctx context.Context, args []string) error {
 	fs.IntVar(&o.entries, "entries", 1_000_000, "entries on their timelines; a tenth of the homes has most of them")
 	fs.IntVar(&o.reads, "reads", 5_000, "reads of each kind at each step")
 	fs.Float64Var(&o.seconds, "seconds", 10, "how long to append, and to read while appending")
+	fs.BoolVar(&o.fill, "fill", false, "only fill the store in --dir or --url, for later runs with --filled")
+	fs.BoolVar(&o.filled, "filled", false, "the store in --dir or --url was filled by a run with --fill and the same numbers: measure it as it stands")
 	fs.BoolVar(&o.json, "json", false, "print the report as JSON")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -102,8 +105,11 @@ func Run(ctx context.Context, args []string) error {
 	if o.customers < 10 || o.entries < o.customers || fs.NArg() > 0 {
 		return errors.New("want at least 10 customers and as many entries as customers, and no other arguments")
 	}
+	if (o.fill || o.filled) && o.dir == "" && o.url == "" {
+		return errors.New("--fill and --filled want a --dir or --url that lasts")
+	}
 	r, err := measure(ctx, o, os.Stderr)
-	if err != nil {
+	if err != nil || o.fill {
 		return err
 	}
 	if o.json {
@@ -132,48 +138,17 @@ func measure(ctx context.Context, o options, progress io.Writer) (*Report, error
 		return nil, err
 	}
 	f := &fleetOf{customers: o.customers, entries: o.entries}
+	f.extra.Store(time.Now().UnixMicro())
 	r := &Report{Backend: o.backend, Customers: o.customers}
-	begun := time.Now()
-	if err := f.people(ctx, b); err != nil {
-		return nil, fmt.Errorf("fill customers: %w", err)
-	}
-	fmt.Fprintf(progress, "%d customers in %.0f s\n", o.customers, time.Since(begun).Seconds())
-	base, err := b.size(ctx)
-	if err != nil {
-		return nil, err
-	}
-	had := 0
-	for _, part := range []float64{0.1, 1. / 3, 1} {
-		begun := time.Now()
-		n, err := f.fill(ctx, b, int(math.Round(part*float64(o.entries))))
-		if err != nil {
-			return nil, fmt.Errorf("fill entries: %w", err)
-		}
-		if n == had {
-			continue
-		}
-		had = n
-		s := Step{Entries: n, FillSeconds: time.Since(begun).Seconds()}
-		begun = time.Now()
-		if err := b.reopen(ctx); err != nil {
-			return nil, err
-		}
-		s.OpenSeconds = time.Since(begun).Seconds()
-		if s.DiskBytes, err = b.size(ctx); err != nil {
-			return nil, err
-		}
-		if s.Reads, s.RowsPerPage, err = f.read(ctx, b, o.reads, 0); err != nil {
-			return nil, err
-		}
-		r.Steps = append(r.Steps, s)
-		fmt.Fprintf(progress, "%d entries: page p99 %.2f ms, caller p99 %.2f ms\n", n, s.Reads.Timeline.P99/1000, s.Reads.Caller.P99/1000)
-		r.BytesEach = float64(s.DiskBytes-base) / float64(n)
+	if err := f.grow(ctx, b, o, r, progress); err != nil || o.fill {
+		return r, err
 	}
 	if r.Document, err = f.documentBytes(b); err != nil {
 		return nil, err
 	}
-	first, last := r.Steps[0], r.Steps[len(r.Steps)-1]
-	r.Slope = math.Pow(last.Reads.Timeline.P50/first.Reads.Timeline.P50, 1/math.Log10(float64(last.Entries)/float64(first.Entries)))
+	if first, last := r.Steps[0], r.Steps[len(r.Steps)-1]; first.Entries < last.Entries {
+		r.Slope = math.Pow(last.Reads.Timeline.P50/first.Reads.Timeline.P50, 1/math.Log10(float64(last.Entries)/float64(first.Entries)))
+	}
 	window := time.Duration(o.seconds * float64(time.Second))
 	if r.Append, err = f.append(ctx, b, window); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
@@ -183,6 +158,61 @@ func measure(ctx context.Context, o options, progress io.Writer) (*Report, error
 		return nil, fmt.Errorf("read while appending: %w", err)
 	}
 	return r, nil
+}
+
+// grow fills the store and measures reads at each step on the way; at the last one only when the filling is
+// a run of its own.
+func (f *fleetOf) grow(ctx context.Context, b backend, o options, r *Report, progress io.Writer) error {
+	var base int64
+	begun := time.Now()
+	parts := []float64{0.1, 1. / 3, 1}
+	if o.fill || o.filled {
+		parts = []float64{1}
+	}
+	if !o.filled {
+		if err := f.people(ctx, b); err != nil {
+			return fmt.Errorf("fill customers: %w", err)
+		}
+		fmt.Fprintf(progress, "%d customers in %.0f s\n", o.customers, time.Since(begun).Seconds())
+		var err error
+		if base, err = b.size(ctx); err != nil {
+			return err
+		}
+	}
+	had := 0
+	for _, part := range parts {
+		begun := time.Now()
+		n, err := f.fill(ctx, b, int(math.Round(part*float64(o.entries))), o.filled)
+		if err != nil {
+			return fmt.Errorf("fill entries: %w", err)
+		}
+		if n == had {
+			continue
+		}
+		had = n
+		s := Step{Entries: n, FillSeconds: time.Since(begun).Seconds()}
+		if o.fill {
+			fmt.Fprintf(progress, "%d entries in %.0f s\n", n, s.FillSeconds)
+			return nil
+		}
+		begun = time.Now()
+		if err := b.reopen(ctx); err != nil {
+			return err
+		}
+		s.OpenSeconds = time.Since(begun).Seconds()
+		if s.DiskBytes, err = b.size(ctx); err != nil {
+			return err
+		}
+		if s.Reads, s.RowsPerPage, err = f.read(ctx, b, o.reads, 0); err != nil {
+			return err
+		}
+		r.Steps = append(r.Steps, s)
+		fmt.Fprintf(progress, "%d entries: page p99 %.2f ms, caller p99 %.2f ms\n", n, s.Reads.Timeline.P99/1000, s.Reads.Caller.P99/1000)
+		if !o.filled {
+			r.BytesEach = float64(s.DiskBytes-base) / float64(n)
+		}
+	}
+	return nil
 }
 
 func (r *Report) print(w io.Writer) {

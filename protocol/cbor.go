@@ -62,9 +62,16 @@ type message interface{ check() error }
 
 // Unmarshal decodes one message and checks it against the limits of this package. Unknown keys,
 // duplicate keys, indefinite lengths and trailing bytes are refused. Errors wrap ErrInvalid or ErrVersion.
+// What is decoded may share b: the bodies of a Batch, the data of a Block.
 func Unmarshal(b []byte, m message) error {
 	if len(b) > MaxMessage {
 		return fmt.Errorf("%w: %T is %d bytes, limit %d", ErrInvalid, m, len(b), MaxMessage)
+	}
+	if q, ok := m.(quick); ok {
+		if q.quick(b) {
+			return m.check()
+		}
+		q.reset()
 	}
 	if err := decMode.Unmarshal(b, m); err != nil {
 		return fmt.Errorf("%w: %T: %w", ErrInvalid, m, err)

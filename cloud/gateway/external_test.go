@@ -3,14 +3,8 @@ package gateway_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,94 +15,21 @@ import (
 	"github.com/hearthline/hearthline/cloud/gateway"
 	"github.com/hearthline/hearthline/cloud/gateway/ca"
 	"github.com/hearthline/hearthline/cloud/gateway/external"
+	"github.com/hearthline/hearthline/cloud/gateway/external/mosquittotest"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/telemetry"
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// mosquitto is a real one under the shipped configuration, with only ports and paths changed.
-type mosquitto struct {
-	t            *testing.T
-	conf         string
-	cmd          *exec.Cmd
-	outer, inner string
-}
-
-func startMosquitto(t *testing.T, authority *ca.CA) *mosquitto {
+// startMosquitto starts a real one under the shipped configuration.
+func startMosquitto(t *testing.T, authority *ca.CA) *mosquittotest.Broker {
 	t.Helper()
-	dir := t.TempDir()
-	cert, err := authority.ServerCertificate("127.0.0.1")
+	m, err := mosquittotest.New(authority)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	acl, err := external.Mosquitto.ReadFile("mosquitto/acl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf, err := external.Mosquitto.ReadFile("mosquitto/mosquitto.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &mosquitto{t: t, conf: filepath.Join(dir, "mosquitto.conf"), outer: freePort(t), inner: freePort(t)}
-	port := func(a string) string { return a[strings.LastIndexByte(a, ':')+1:] }
-	text := strings.NewReplacer("/etc/hearthline", dir, "listener 8883", "listener "+port(m.outer)+" 127.0.0.1", "listener 8885", "listener "+port(m.inner)).Replace(string(conf))
-	if os.Geteuid() == 0 {
-		text += "user root\n" // else it gives up the right to read the test's folder
-	}
-	for name, b := range map[string][]byte{
-		"ca.pem":         authority.PEM(),
-		"broker.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
-		"broker.key":     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		"acl":            acl,
-		"mosquitto.conf": []byte(text),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.start()
-	t.Cleanup(m.stop)
+	t.Cleanup(func() { m.Close() })
 	return m
-}
-
-func (m *mosquitto) start() {
-	m.t.Helper()
-	name, err := exec.LookPath("mosquitto")
-	if err != nil {
-		name = "/usr/sbin/mosquitto"
-	}
-	m.cmd = exec.Command(name, "-c", m.conf)
-	var out strings.Builder
-	m.cmd.Stderr = &out
-	if err := m.cmd.Start(); err != nil {
-		m.t.Fatalf("mosquitto (Debian package mosquitto): %v", err)
-	}
-	eventually(m.t, "mosquitto listens", func() bool {
-		c, err := net.Dial("tcp", m.inner)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-}
-
-func (m *mosquitto) stop() {
-	m.cmd.Process.Kill()
-	m.cmd.Wait()
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // eventually waits for another process, whose time no test can bend.
@@ -123,14 +44,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // instance starts one more gateway over the same store behind the broker.
-func (w *world) instance(name string, m *mosquitto) (*gateway.Gateway, func()) {
+func (w *world) instance(name string, m *mosquittotest.Broker) (*gateway.Gateway, func()) {
 	w.t.Helper()
 	gw, err := gateway.New(gateway.Options{
 		DB: w.db, Dir: filepath.Join(w.dir, "gateway"), Devices: fleet.Presence{}, Timeline: w.log,
 		Telemetry: telemetry.Keeper{}, Presence: fleet.Presence{Log: w.log.Append},
 		Tenants:  func(context.Context) ([]string, error) { return []string{tenant}, nil },
-		External: &external.Options{Broker: "tls://" + m.inner, Instance: name},
-		Listen:   m.outer, EnrolAt: "127.0.0.1:0", Hosts: []string{"127.0.0.1"},
+		External: &external.Options{Broker: "tls://" + m.Inner, Instance: name},
+		Listen:   m.Outer, EnrolAt: "127.0.0.1:0", Hosts: []string{"127.0.0.1"},
 		Signal: func(_, _ string, s protocol.Signal) { w.signals <- s },
 	})
 	if err != nil {
@@ -161,7 +82,7 @@ func TestSeveralInstancesBehindMosquittoCommitEachRecordOnceAndAcknowledge(t *te
 	w := newWorld(t, "hub1")
 	id := w.enrol("hub1")
 	m := startMosquitto(t, w.gw.CA())
-	id.got.Broker = m.outer
+	id.got.Broker = m.Outer
 	a, _ := w.instance("a", m)
 	b, stopB := w.instance("b", m)
 
@@ -203,8 +124,10 @@ func TestSeveralInstancesBehindMosquittoCommitEachRecordOnceAndAcknowledge(t *te
 	}
 
 	// The broker restarts: sessions are gone, the instance and the device come back.
-	m.stop()
-	m.start()
+	m.Kill()
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
 	<-h.lost
 	var again *hub
 	eventually(t, "the device is back", func() bool {
@@ -257,7 +180,7 @@ func TestTheShippedMosquittoConfigurationBindsACertificateToItsSubtree(t *testin
 	w := newWorld(t, "hub1", "hub2")
 	one, two := w.enrol("hub1"), w.enrol("hub2")
 	m := startMosquitto(t, w.gw.CA())
-	one.got.Broker, two.got.Broker = m.outer, m.outer
+	one.got.Broker, two.got.Broker = m.Outer, m.Outer
 	w.instance("a", m)
 
 	victim := two.connect(t)

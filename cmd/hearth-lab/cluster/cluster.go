@@ -10,9 +10,7 @@ package cluster
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,12 +20,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud/app"
 	"github.com/hearthline/hearthline/cloud/gateway/ca"
-	"github.com/hearthline/hearthline/cloud/gateway/external"
+	"github.com/hearthline/hearthline/cloud/gateway/external/mosquittotest"
 	"github.com/hearthline/hearthline/cloud/store/postgres"
 	"github.com/hearthline/hearthline/cloud/store/postgres/pgtest"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/chaos"
@@ -44,15 +41,14 @@ type options struct {
 // cluster is what runs.
 type cluster struct {
 	options
-	dir          string
-	pg           *pgtest.Server
-	service      string // database URLs
-	owner        string
-	authority    *ca.CA
-	outer, inner string
-	mosquitto    *exec.Cmd
-	instances    []*instance
-	fleet        *exec.Cmd
+	dir       string
+	pg        *pgtest.Server
+	service   string // database URLs
+	owner     string
+	authority *ca.CA
+	broker    *mosquittotest.Broker
+	instances []*instance
+	fleet     *exec.Cmd
 }
 
 type instance struct {
@@ -85,7 +81,7 @@ func Run(ctx context.Context, args []string) error {
 	for _, i := range c.instances {
 		fmt.Fprintf(os.Stderr, "instance %s   http://%s\n", i.name, i.http)
 	}
-	fmt.Fprintf(os.Stderr, "devices      mqtts://%s (mosquitto)\ndatabase     %s\npassword     %s\n", c.outer, c.service, filepath.Join(dir, "password"))
+	fmt.Fprintf(os.Stderr, "devices      mqtts://%s (mosquitto)\ndatabase     %s\npassword     %s\n", c.broker.Outer, c.service, filepath.Join(dir, "password"))
 	if !o.once {
 		fmt.Fprintln(os.Stderr, "Ctrl-C ends it and removes everything")
 		<-ctx.Done()
@@ -117,16 +113,7 @@ func (c *cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 	say("mosquitto")
-	if c.outer, err = freePort(); err != nil {
-		return err
-	}
-	if c.inner, err = freePort(); err != nil {
-		return err
-	}
-	if err := c.configure(); err != nil {
-		return err
-	}
-	if err := c.startMosquitto(); err != nil {
+	if c.broker, err = mosquittotest.New(c.authority); err != nil {
 		return err
 	}
 	for _, name := range []string{"a", "b", "c"} {
@@ -146,7 +133,7 @@ func (c *cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 	c.fleet = exec.Command(self, "fleet", "--dir", filepath.Join(c.dir, "devices"), "--ca", filepath.Join(c.dir, "data", "gateway"),
-		"--broker", c.outer, "--tenant", chaos.Tenant, "--prefix", chaos.Prefix, "--devices", strconv.Itoa(c.devices),
+		"--broker", c.broker.Outer, "--tenant", chaos.Tenant, "--prefix", chaos.Prefix, "--devices", strconv.Itoa(c.devices),
 		"--interval", "1s", "--batch", "2s", "--spread", "2s", "--events", "1s", "--ledger", c.ledger())
 	c.fleet.Stderr = os.Stderr
 	return c.fleet.Start()
@@ -154,69 +141,11 @@ func (c *cluster) start(ctx context.Context) (err error) {
 
 func (c *cluster) ledger() string { return filepath.Join(c.dir, "ledger.jsonl") }
 
-// configure writes the shipped configuration with the ports and paths of this machine.
-func (c *cluster) configure() error {
-	dir := filepath.Join(c.dir, "mosquitto")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	conf, err := external.Mosquitto.ReadFile("mosquitto/mosquitto.conf")
-	if err != nil {
-		return err
-	}
-	acl, err := external.Mosquitto.ReadFile("mosquitto/acl")
-	if err != nil {
-		return err
-	}
-	cert, err := c.authority.ServerCertificate("127.0.0.1")
-	if err != nil {
-		return err
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		return err
-	}
-	text := strings.NewReplacer("/etc/hearthline", dir, "listener 8883", "listener "+port(c.outer)+" 127.0.0.1", "listener 8885", "listener "+port(c.inner)).Replace(string(conf))
-	if os.Geteuid() == 0 {
-		text += "user root\n" // else it gives up the right to read its files here
-	}
-	for name, b := range map[string][]byte{
-		"ca.pem":         c.authority.PEM(),
-		"broker.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
-		"broker.key":     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		"acl":            acl,
-		"mosquitto.conf": []byte(text),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *cluster) startMosquitto() error {
-	name, err := exec.LookPath("mosquitto")
-	if err != nil {
-		name = "/usr/sbin/mosquitto"
-	}
-	c.mosquitto = exec.Command(name, "-c", filepath.Join(c.dir, "mosquitto", "mosquitto.conf"))
-	if err := c.mosquitto.Start(); err != nil {
-		return fmt.Errorf("mosquitto (Debian package mosquitto): %w", err)
-	}
-	return await("mosquitto", func() bool {
-		conn, err := net.Dial("tcp", c.inner)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
 func (c *cluster) startInstance(ctx context.Context, i *instance) error {
 	args := []string{
 		"serve", "--data", filepath.Join(c.dir, "data"), "--tenant.id", chaos.Tenant, "--log", "error",
 		"--http.listen", i.http, "--devices.enrol", "127.0.0.1:0", "--devices.hosts", "127.0.0.1",
-		"--devices.mqtt", c.outer, "--devices.broker", "tls://" + c.inner, "--devices.instance", i.name,
+		"--devices.mqtt", c.broker.Outer, "--devices.broker", "tls://" + c.broker.Inner, "--devices.instance", i.name,
 		"--store.engine", "postgres", "--store.url", c.service, "--store.migrate_url", c.owner,
 	}
 	if i.name == "a" {
@@ -244,7 +173,9 @@ func (c *cluster) stop() {
 	for _, i := range c.instances {
 		kill(i.proc)
 	}
-	kill(c.mosquitto)
+	if c.broker != nil {
+		c.broker.Close()
+	}
 	if c.pg != nil {
 		c.pg.Close()
 	}
@@ -284,8 +215,8 @@ func (c *cluster) story(ctx context.Context) error {
 		}
 	}
 	say("restart of the broker")
-	kill(c.mosquitto)
-	if err := errors.Join(pause(2*time.Second), c.startMosquitto(), pause(4*time.Second)); err != nil {
+	c.broker.Kill()
+	if err := errors.Join(pause(2*time.Second), c.broker.Start(), pause(4*time.Second)); err != nil {
 		return err
 	}
 	say("kill -9 and restart of PostgreSQL")
@@ -347,8 +278,6 @@ func await(what string, ready func() bool) error {
 	}
 	return fmt.Errorf("%s did not get ready within a minute", what)
 }
-
-func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

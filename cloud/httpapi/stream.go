@@ -18,7 +18,10 @@ import (
 )
 
 const (
-	aliveEvery   = 15 * time.Second // below the idle limit of every proxy we know
+	// LookAgain is how often a stream of changes makes those who watch look without a wake: one may have been
+	// lost with the broker, or with the instance that was to send it. So it is also the longest silence, below
+	// the idle limit of every proxy we know.
+	LookAgain    = 20 * time.Second
 	writeTimeout = 10 * time.Second // a reader that takes nothing for so long is gone
 )
 
@@ -105,8 +108,8 @@ func (a *API) changes(tenant string, homes ...string) (func(context.Context, sen
 				}
 			})
 		}
-		alive := time.NewTicker(aliveEvery)
-		defer alive.Stop()
+		again := time.NewTicker(LookAgain)
+		defer again.Stop()
 		err := send("changed", Changed{})
 		for err == nil {
 			select {
@@ -114,8 +117,8 @@ func (a *API) changes(tenant string, homes ...string) (func(context.Context, sen
 				return ctx.Err()
 			case home := <-woken:
 				err = send("changed", Changed{home})
-			case <-alive.C:
-				err = send("alive", Alive{})
+			case <-again.C:
+				err = send("changed", Changed{})
 			}
 		}
 		return err
@@ -141,7 +144,7 @@ func (a *API) registerStreams() {
 		Description: "The backup", Content: map[string]*huma.MediaType{"application/octet-stream": {}},
 	}}
 	huma.Register(a.huma, op, a.backup)
-	events := map[string]any{"changed": Changed{}, "alive": Alive{}}
+	events := map[string]any{"changed": Changed{}}
 	stream(a, "events", events, func(ctx context.Context, _ *struct{}) (func(context.Context, send) error, error) {
 		return a.changes(who(ctx).tenant, "")
 	})
@@ -166,7 +169,7 @@ func (a *API) registerStreams() {
 		}
 		return a.changes(c.tenant, homes...)
 	})
-	stream(a, "signals", map[string]any{"signal": Signal{}, "alive": Alive{}}, func(ctx context.Context, in *InSession) (func(context.Context, send) error, error) {
+	stream(a, "signals", map[string]any{"signal": Signal{}}, func(ctx context.Context, in *InSession) (func(context.Context, send) error, error) {
 		if a.Signals == nil {
 			return nil, missing("remote assistance")
 		}

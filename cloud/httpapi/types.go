@@ -277,13 +277,10 @@ type Inbox struct {
 	Sessions []cloud.Session `json:"sessions" doc:"remote sessions that are not closed"`
 }
 
-// Changed says that something of a home is new; whoever shows it reads again.
+// Changed says that something of a home is new, or of any with an empty Home; whoever shows it reads again.
 type Changed struct {
 	Home string `json:"home"`
 }
-
-// Alive keeps an idle stream open.
-type Alive struct{}
 
 // DeadJob is work that was given up after many attempts and waits for a person.
 type DeadJob struct {

@@ -8,7 +8,7 @@
 //
 //	$share/hearthline/hl/1/+/+/up/event, .../telemetry    to one instance, QoS 1, acknowledged after commit
 //	hl/1/+/+/state, hl/1/+/+/up/assist                    to all
-//	hl/wake/{tenant}/{home}                               from one instance to all
+//	hl/wake/{tenant}/{home}                               from one instance to all; both empty: look at everything
 //
 // The broker must bind a certificate to its subtree and to its client id; a configuration for mosquitto
 // that does is in Mosquitto, and the tests hold a real one to it.
@@ -131,7 +131,8 @@ var Filters = map[string]byte{
 
 const wakeRoot = "hl/wake/"
 
-// connected subscribes anew after every connect; the broker then tells the state of every device.
+// connected subscribes anew after every connect; the broker then tells the state of every device. Wakes of
+// the meantime are lost, those for this instance and those from it, so that all are told to look.
 func (l *Link) connected(c mqtt.Client) {
 	t := c.SubscribeMultiple(Filters, l.receive)
 	go func() {
@@ -144,6 +145,7 @@ func (l *Link) connected(c mqtt.Client) {
 				l.log.Error("broker refuses a subscription", "filter", filter)
 			}
 		}
+		l.Wake("", "")
 		l.log.Info("broker connected", "instance", l.opts.Instance)
 	}()
 }

@@ -7,7 +7,8 @@ import "sync"
 // Waker is how those who commit reach those who watch. Local serves one process; the external broker's
 // end (gateway/external) carries wakes to all instances.
 type Waker interface {
-	// Wake says that something of the home was committed. It never blocks.
+	// Wake says that something of the home was committed, or, with neither tenant nor home, that anything may
+	// have been and everybody had better look. It never blocks.
 	Wake(tenant, home string)
 	// Subscribe returns a channel that receives after every wake of the home, or of any home of the tenant
 	// when home is "". Wakes that come while one is waiting to be received are merged into it. stop ends it.
@@ -26,15 +27,23 @@ type place struct{ tenant, home string }
 func (l *Local) Wake(tenant, home string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for _, p := range [...]place{{tenant, home}, {tenant, ""}} {
-		for c := range l.watchers[p] {
-			select {
-			case c <- struct{}{}:
-			default:
-			}
+	if tenant == "" {
+		for _, watchers := range l.watchers {
+			wake(watchers)
 		}
-		if home == "" {
-			return
+		return
+	}
+	wake(l.watchers[place{tenant, ""}])
+	if home != "" {
+		wake(l.watchers[place{tenant, home}])
+	}
+}
+
+func wake(watchers map[chan struct{}]struct{}) {
+	for c := range watchers {
+		select {
+		case c <- struct{}{}:
+		default:
 		}
 	}
 }

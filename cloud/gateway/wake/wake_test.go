@@ -28,6 +28,10 @@ func TestAWakeReachesThoseWhoWatchTheHomeOrItsTenantAndNobodyElse(t *testing.T) 
 	if woken(other) || woken(foreign) {
 		t.Error("another home was woken")
 	}
+	l.Wake("", "")
+	if !woken(home) || !woken(all) || !woken(other) || !woken(foreign) {
+		t.Error("somebody was not told to look")
+	}
 	stopHome()
 	stopAll()
 	l.Wake("acme", "home1")

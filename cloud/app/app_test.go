@@ -60,18 +60,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	for _, c := range change {
 		c(&opts)
 	}
-	if w.App, err = New(t.Context(), opts); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	w.App = start(t, opts)
 	w.update(func(tx store.Tx) error {
 		if _, err := fleet.AddHome(tx, cloud.Home{ID: home, Name: "Home"}); err != nil {
 			return err
@@ -85,6 +74,32 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 		return identity.Begin(tx, cloud.Membership{Customer: "mei", Home: home, Role: "owner", Begin: time.Now().Add(-time.Hour)})
 	})
 	return w
+}
+
+func start(t *testing.T, opts Options) *App {
+	t.Helper()
+	a, err := New(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// beside is one more instance over the same store and folder.
+func (w *world) beside(instance string) *world {
+	w.t.Helper()
+	opts := w.opts
+	opts.Instance = instance
+	return &world{App: start(w.t, opts), t: w.t, password: w.password}
 }
 
 // signStandardPlans signs the plans that hearthctl comes with.

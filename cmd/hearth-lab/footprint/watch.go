@@ -23,17 +23,22 @@ import (
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 	"github.com/hearthline/hearthline/cloud/telemetry"
 	"github.com/hearthline/hearthline/cloud/timeline"
+	"golang.org/x/sys/unix"
 )
 
 // program is one of the three.
 type program struct {
-	name string
-	cmd  *exec.Cmd
-	cpu  time.Duration // when the watch began
-	peak int64         // resident, bytes
-	sum  int64
-	n    int64
+	name  string
+	cmd   *exec.Cmd
+	start time.Duration // of processor time, when the watch began: what starting up took
+	peak  int64         // resident, bytes
+	sum   int64
+	n     int64
 }
+
+// settling is how long all three may take to start: the agent enrols, connects, and gives the memory of its
+// start back after 20 s.
+const settling = 25 * time.Second
 
 // watch runs the agent against a real gateway, node_exporter under a scraper and collectd, and prints what
 // they took.
@@ -67,12 +72,12 @@ func watch(ctx context.Context, dir string, interval, long time.Duration) error 
 		defer func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() }()
 	}
 	go scrape(ctx, "http://"+exporter+"/metrics", interval)
-	fmt.Printf("\nrunning for %s, one sample every %s (starting up does not count)\n", long, interval)
-	if !sleep(ctx, max(2*interval, 25*time.Second)) {
+	fmt.Printf("\nrunning for %s, one sample every %s, the same for all three\n", long, interval)
+	if !sleep(ctx, settling+2*interval) {
 		return ctx.Err()
 	}
 	for _, p := range programs {
-		if p.cpu, err = cpu(p.cmd.Process.Pid); err != nil {
+		if p.start, err = cpu(p.cmd.Process.Pid); err != nil {
 			return fmt.Errorf("%s did not stay: %w", p.name, err)
 		}
 	}
@@ -89,14 +94,16 @@ func watch(ctx context.Context, dir string, interval, long time.Duration) error 
 			p.peak, p.sum, p.n = max(p.peak, rss), p.sum+rss, p.n+1
 		}
 	}
-	hours := time.Since(start).Hours()
-	fmt.Printf("  %-14s %10s %10s %12s\n", "", "RSS, MB", "peak, MB", "CPU s/hour")
+	took := time.Since(start)
+	fmt.Printf("  %-14s %10s %10s %12s %12s %14s\n", "", "RSS, MB", "peak, MB", "CPU s/hour", "a sample, us", "start, CPU ms")
 	for _, p := range programs {
 		used, err := cpu(p.cmd.Process.Pid)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  %-14s %10.1f %10.1f %12.2f\n", p.name, float64(p.sum/p.n)/mb, float64(p.peak)/mb, (used-p.cpu).Seconds()/hours)
+		used -= p.start
+		fmt.Printf("  %-14s %10.1f %10.1f %12.2f %12.0f %14.0f\n", p.name, float64(p.sum/p.n)/mb, float64(p.peak)/mb,
+			used.Seconds()/took.Hours(), float64(used.Microseconds())*interval.Seconds()/took.Seconds(), float64(p.start.Milliseconds()))
 	}
 	return nil
 }
@@ -205,26 +212,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// cpu is the processor time that the process took so far, from /proc/PID/schedstat: nanoseconds, summed
-// over its threads; /proc/PID/stat counts in steps of 10 ms, which is too coarse for a quiet program.
+// cpu is the processor time that the process took so far, all its threads together, also those that ended:
+// its clock as of clock_getcpuclockid(3), in nanoseconds. /proc/PID/stat counts in steps of 10 ms, which is
+// too coarse for a quiet program, and /proc/PID/task forgets threads that ended.
 func cpu(pid int) (time.Duration, error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(tasks) == 0 {
-		return 0, fmt.Errorf("process %d: no tasks", pid)
+	const sched = 2 // CPUCLOCK_SCHED of the kernel: user and system time as the scheduler counts it
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &t); err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
 	}
-	var sum time.Duration
-	for _, t := range tasks {
-		b, err := os.ReadFile(t)
-		if err != nil {
-			continue // the thread is gone, and its time with it
-		}
-		ns, err := strconv.ParseInt(strings.Fields(string(b))[0], 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += time.Duration(ns)
-	}
-	return sum, nil
+	return time.Duration(t.Nano()), nil
 }
 
 func resident(pid int) (int64, error) {

@@ -2,17 +2,16 @@
 //
 // It is not a general broker. A device publishes on its own up topics, which end in a Handler, and
 // receives on its own down topics; nothing is routed from one client to another, and no session outlives
-// its connection: what must survive is in the device's outbox and in our store. mochi-mqtt speaks the
-// protocol (CONNECT, SUBSCRIBE, PINGREQ ...), except for PUBLISH and PUBACK, which are taken out of the
-// stream before it (see conn): nearly all that comes is that, and mochi copies each three times. What
-// mochi must not be trusted with is fenced off here:
+// its connection: what must survive is in the device's outbox and in our store. So of mochi-mqtt only the
+// decoding of packets is used. Its server would add two goroutines' worth of waiting, a trie of topics and
+// maps of what is in flight to every connection, copies each publish three times, and deletes the new
+// client of a device when the old one ends late. What a client may do is bounded:
 //
-//   - MQTT 5 is refused at CONNECT: a truncated SUBSCRIBE of it panics mochi 2.7.9. A panic of any kind
-//     ends one connection, not the process.
+//   - MQTT 5 is refused before anything of it is decoded: a truncated SUBSCRIBE of it panics mochi 2.7.9. A
+//     panic of any kind ends one connection, not the process.
 //   - Packets have a size limit, CONNECT a time limit, keep-alive an upper bound, and handshakes a bound on
 //     how many run at once.
-//   - Each connection has a client of its own inside mochi. Its session takeover deletes the new client
-//     when the old one ends late; here the new connection simply closes the old one.
+//   - A new connection of a device closes the old one.
 //   - Writes never block a goroutine of another client, and PUBACKs are gathered (see conn).
 //   - A topic outside the device's own subtree closes the connection with a logged reason.
 package broker
@@ -25,12 +24,9 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/hearthline/hearthline/protocol"
 )
@@ -74,9 +70,7 @@ type Options struct {
 type Broker struct {
 	opts     Options
 	log      *slog.Logger
-	server   *mqtt.Server
 	gate     chan struct{} // a slot for each running handshake
-	serial   atomic.Uint64
 	accepted atomic.Int64
 	conns    sync.WaitGroup
 
@@ -111,33 +105,13 @@ func New(opts Options) (*Broker, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	b := &Broker{
+	return &Broker{
 		opts:     opts,
 		log:      opts.Logger,
 		gate:     make(chan struct{}, opts.Handshakes),
 		sessions: map[string]*Session{},
 		open:     map[net.Conn]struct{}{},
-	}
-	caps := mqtt.NewDefaultServerCapabilities()
-	caps.MaximumClients = int64(opts.MaxClients)
-	caps.MaximumPacketSize = uint32(opts.MaxPacket)
-	caps.MaximumClientWritesPending = 1 // nothing is routed through it, and it is allocated for each client
-	caps.MaximumInflight = 64
-	caps.TopicAliasMaximum = 0
-	caps.MinimumProtocolVersion = 4
-	caps.MaximumQos = 1
-	caps.RetainAvailable = 1 // a last will may ask for it; nothing is ever retained
-	caps.SharedSubAvailable = 0
-	b.server = mqtt.New(&mqtt.Options{
-		Capabilities:            caps,
-		ClientNetReadBufferSize: 128,                           // conn has a buffer of its own
-		SysTopicResendInterval:  1 << 30,                       // its $SYS topics stop the world to read memory statistics
-		Logger:                  slog.New(slog.DiscardHandler), // it logs payloads and addresses
-	})
-	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
-	return b, nil
+	}, nil
 }
 
 func setDefault[T comparable](v *T, d T) {
@@ -290,9 +264,9 @@ func (b *Broker) handle(ctx context.Context, tcp net.Conn) {
 		}
 		c.Conn = secure
 	}
-	err := b.server.EstablishConnection("devices", c)
+	err := c.serve()
 	c.Close()
-	if s := c.session; s != nil && err != nil {
+	if s := c.session; s != nil {
 		b.log.Debug("device connection ended", "tenant", s.Tenant, "device", s.Device, "reason", err.Error())
 	}
 }
@@ -366,11 +340,6 @@ func (b *Broker) violation(s *Session, why error) error {
 	b.stats.Violations.Add(1)
 	b.log.Warn("device disconnected", "tenant", s.Tenant, "device", s.Device, "reason", why.Error())
 	return why
-}
-
-// name gives every connection its own client inside mochi.
-func (b *Broker) name(s *Session) string {
-	return s.key + "#" + strconv.FormatUint(b.serial.Add(1), 36)
 }
 
 // withoutAddress is the text of a connection's error without where it came from: the address of a home is

@@ -224,6 +224,48 @@ func TestTheDoorTakesPublishesOfTheDeviceAndSendsWhatItSubscribedTo(t *testing.T
 	})
 }
 
+func TestAPingIsAnsweredAndTheEndOfASubscriptionEndsWhatIsSent(t *testing.T) {
+	inBubble(t, Options{}, func(p *place) {
+		c := p.connect("hub1")
+		c.send(subscribe(1, "hl/1/acme/hub1/down/ack"))
+		if body := c.want(0x90); string(body) != "\x00\x01\x01" {
+			t.Errorf("SUBACK %x", body)
+		}
+		c.send([]byte{0xc0, 0})
+		c.want(0xd0)
+		if p.b.Send("acme", "hub1", protocol.DownCommand, []byte("x")) {
+			t.Error("sent on a channel that was not subscribed to")
+		}
+		c.send(pack(0xa2, append([]byte{0, 2}, text("hl/1/acme/hub1/down/ack")...)))
+		if body := c.want(0xb0); string(body) != "\x00\x02" {
+			t.Errorf("UNSUBACK %x", body)
+		}
+		if p.b.Send("acme", "hub1", protocol.DownAck, []byte("x")) {
+			t.Error("sent after the end of the subscription")
+		}
+		c.send([]byte{0xe0, 0})
+		c.wantClosed()
+		synctest.Wait()
+		if !p.r.has("disconnected hub1 false") || p.b.Stats().Violations.Load() != 0 {
+			t.Error("a goodbye is the end of the session, and nothing bad")
+		}
+	})
+}
+
+func TestNoMoreDevicesThanTheLimitAreServed(t *testing.T) {
+	inBubble(t, Options{MaxClients: 1}, func(p *place) {
+		first, second := p.connect("hub1"), p.dial()
+		second.send(connect(4, "hub2", 60))
+		if code := second.connack(); code != 3 {
+			t.Errorf("connack %d, want 3", code)
+		}
+		second.wantClosed()
+		first.Close()
+		synctest.Wait()
+		p.connect("hub2")
+	})
+}
+
 func TestRefusalsSayWhy(t *testing.T) {
 	refused := fmt.Errorf("%w: gone", ErrRefused)
 	for _, test := range []struct {
@@ -271,6 +313,11 @@ func TestABadClientIsDisconnectedAndTheOthersGoOn(t *testing.T) {
 		{"subscribe to its own up topics", func(c *client) { c.send(subscribe(1, "hl/1/acme/hub1/#")) }},
 		{"an oversized packet", func(c *client) { c.send(append([]byte{0x32}, binary.AppendUvarint(nil, 1<<27)...)) }},
 		{"a second CONNECT", func(c *client) { c.send(connect(4, "hub1", 60)) }},
+		{"a release of QoS 2", func(c *client) { c.send(pack(0x62, []byte{0, 1})) }},
+		{"publish at QoS 2", func(c *client) { c.send(append([]byte{0x34}, publish(1, "hl/1/acme/hub1/up/event", "x")[1:]...)) }},
+		{"subscribe to nothing", func(c *client) { c.send(pack(0x82, []byte{0, 1})) }},
+		{"a SUBSCRIBE without its flags", func(c *client) { c.send(append([]byte{0x80}, subscribe(1, "hl/1/acme/hub1/down/+")[1:]...)) }},
+		{"an UNSUBSCRIBE without an id", func(c *client) { c.send(pack(0xa2, append([]byte{0, 0}, text("hl/1/acme/hub1/down/+")...))) }},
 		{"an invalid packet type", func(c *client) { c.send([]byte{0xf0, 0}) }},
 		{"a truncated SUBSCRIBE", func(c *client) { c.send(pack(0x82, []byte{0, 1, 0, 9, 'a'})) }},
 		{"a remaining length without end", func(c *client) { c.send([]byte{0x32, 0xff, 0xff, 0xff, 0xff, 0xff}) }},

@@ -16,14 +16,14 @@ const (
 
 var errSlow = errors.New("client does not read: too much is waiting to be written")
 
-// conn stands between mochi and the socket.
+// conn is one connection, served by one goroutine that reads.
 //
-// Reading, it takes PUBLISH packets, which are nearly all that comes, out of the stream and hands them to
-// the handler without copying; mochi sees the rest. Writing, it gathers: a client that sends twenty
-// records in one segment gets its twenty PUBACKs in one segment too, because what the reading goroutine
-// writes waits until that goroutine is about to read again. What other goroutines write meanwhile goes
-// along; when nobody is about to flush, a goroutine that lives only until the buffer is empty does. So an
-// idle connection costs no writer, and a client that does not read blocks nobody but itself.
+// Reading, it hands packets on where they lie in its buffer. Writing, it gathers: a client that sends
+// twenty records in one segment gets its twenty PUBACKs in one segment too, because what the reading
+// goroutine writes waits until that goroutine is about to read again. What other goroutines write
+// meanwhile goes along; when nobody is about to flush, a goroutine that lives only until the buffer is
+// empty does. So an idle connection costs no writer, and a client that does not read blocks nobody but
+// itself.
 type conn struct {
 	net.Conn
 	b       *Broker
@@ -33,7 +33,6 @@ type conn struct {
 	// Of the reading goroutine.
 	in   []byte // what has been read and not been taken
 	room []byte // in's array from its begin
-	pass int    // bytes of the present packet that are mochi's
 
 	mu       sync.Mutex
 	pending  []byte
@@ -128,13 +127,4 @@ func (c *conn) Close() error {
 	}
 	c.mu.Unlock()
 	return c.Conn.Close()
-}
-
-// SetDeadline is mochi's; once there is a session, fill sets the deadline of every read and flush that of
-// every write.
-func (c *conn) SetDeadline(t time.Time) error {
-	if c.session != nil {
-		return nil
-	}
-	return c.Conn.SetReadDeadline(t)
 }

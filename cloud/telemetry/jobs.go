@@ -104,7 +104,7 @@ func (h *hour) sumUp(tx store.Tx) error {
 	return err
 }
 
-// forgetAtOnce is how many blocks one run of Forget deletes, so that ingest does not notice.
+// forgetAtOnce is how many rows of blocks one turn of Forget deletes, so that ingest does not notice.
 const forgetAtOnce = 1024
 
 // Forget deletes what has become too old of one day of one device. A day that still holds something is
@@ -118,14 +118,14 @@ func (j Jobs) Forget(ctx context.Context, job store.Job) error {
 	err = j.DB.Update(ctx, job.Tenant, func(tx store.Tx) error {
 		if j.now().Sub(to) >= j.Keep.blocks() {
 			var old []store.Key
-			for b, err := range blocks.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: from, To: to, Limit: forgetAtOnce}) {
+			for b, err := range runs.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: from, To: to, Limit: forgetAtOnce}) {
 				if err != nil {
 					return err
 				}
 				old = append(old, b.Key)
 			}
 			for _, k := range old {
-				if err := blocks.Delete(tx, k...); err != nil {
+				if err := runs.Delete(tx, k...); err != nil {
 					return err
 				}
 			}
@@ -177,7 +177,7 @@ func (j Jobs) again(ctx context.Context, job store.Job, s span) error {
 // next says when the day has to be looked at again; left is false when nothing is left of it.
 func (j Jobs) next(tx store.Tx, s span) (due time.Time, left bool, err error) {
 	to := s.Begins.Add(day)
-	for _, err := range blocks.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: s.Begins, To: to, Limit: 1}) {
+	for _, err := range runs.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: s.Begins, To: to, Limit: 1}) {
 		if err != nil {
 			return due, false, err
 		}

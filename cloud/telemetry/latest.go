@@ -1,32 +1,54 @@
 package telemetry
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/protocol"
 )
 
 // Latest returns the last reading of a device and when it was taken, or nil when there is none that can be
 // read. It looks at the newest blocks only, so it costs the same however long the past is.
-func (Keeper) Latest(tx store.Tx, home, device string) (*protocol.Sample, time.Time, error) {
-	const unreadable = 4 // blocks that are passed over
+func (Keeper) Latest(tx store.Tx, home, device string) (latest *protocol.Sample, at time.Time, err error) {
+	unreadable := 4 // blocks that are passed over
 	d := &decoder{tx: tx, home: home, device: device, known: map[uint64]*protocol.Schema{}}
-	for b, err := range blocks.Scan(tx, store.Range{Prefix: store.Key{home, device}, Reverse: true, Limit: unreadable}) {
+	var begin time.Time // of the block that latest is from
+	var bs []cloud.Block
+	for row, err := range runs.Scan(tx, store.Range{Prefix: store.Key{home, device}, Reverse: true}) {
+		if err == nil {
+			bs, err = appendRun(bs[:0], row)
+		}
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		rows, ok, err := d.rows(b)
-		if err != nil {
-			return nil, time.Time{}, err
+		if latest != nil && !bs[0].From.Add(maxCover).After(begin) {
+			break // neither this run nor those before it hold a later block
 		}
-		if ok && len(rows) > 0 {
-			last := rows[len(rows)-1]
-			return &last, time.UnixMilli(last.Wall).UTC(), nil
+		for _, b := range slices.Backward(bs) {
+			if latest != nil && !b.From.After(begin) {
+				break
+			}
+			rows, ok, err := d.rows(b)
+			if err != nil {
+				return nil, time.Time{}, err
+			}
+			if ok && len(rows) > 0 {
+				latest, begin = &rows[len(rows)-1], b.From
+				break
+			}
+			unreadable--
+		}
+		if unreadable <= 0 {
+			break
 		}
 	}
-	return nil, time.Time{}, nil
+	if latest != nil {
+		at = time.UnixMilli(latest.Wall).UTC()
+	}
+	return latest, at, nil
 }
 
 // Schema returns the description of a device's columns, or store.ErrNotFound.

@@ -1,8 +1,8 @@
 // Package telemetry keeps what devices measured.
 //
 // A block is stored as it came from the device, by home, device and corrected time, and decoded when
-// somebody looks: writing costs no decoding, and keeps the device's own bytes as evidence. Once an hour is
-// over, its blocks are rolled up into one row of minima, maxima and means per metric, which charts over
+// somebody looks: writing costs no decoding, and keeps the device's own bytes as evidence. Small blocks that
+// are committed together share a row, a run. Once an hour is over, its blocks are rolled up into one row of minima, maxima and means per metric, which charts over
 // days read, and which stays when the blocks have aged out.
 //
 //	block (as it came) --- an hour later ---> hour (min, max, mean, n per metric)
@@ -12,7 +12,6 @@ package telemetry
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -20,15 +19,6 @@ import (
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/protocol"
 )
-
-// blocks is read by device and time. It has no index by age: what is to be forgotten is found by the jobs
-// of QueueForget, so that each block is written once.
-var blocks = store.NewBlocks("telemetry_blocks", store.BlockSpec{
-	Key: store.Columns{
-		store.Text("home"), store.Text("device"), store.Time("starts_at"), store.Time("ends_at"),
-		store.Int("epoch"), store.Int("sequence"),
-	},
-})
 
 // schema is one description of columns that a device has sent.
 type schema struct {
@@ -68,7 +58,7 @@ var hours = store.NewTable("telemetry_hours", store.Spec[hour]{
 })
 
 // Tables is what the package keeps.
-func Tables() []store.Declared { return []store.Declared{blocks, schemas, hours} }
+func Tables() []store.Declared { return []store.Declared{runs, schemas, hours} }
 
 // QueueHour is where the roll-up of an hour waits, and QueueForget where a day waits to be forgotten: its
 // blocks first, its hours much later. Their handlers are Jobs.RollUp and Jobs.Forget.
@@ -111,12 +101,12 @@ func enqueue(tx store.Tx, queue string, s span, due time.Time) error {
 
 // PutBlocks keeps blocks of one device, and has the hours that they touch rolled up when those are over.
 func (Keeper) PutBlocks(tx store.Tx, bs []cloud.Block) error {
+	if err := putRuns(tx, bs); err != nil {
+		return err
+	}
 	var last time.Time // the hour that was enqueued last: most blocks of a commit share it
 	for i := range bs {
 		b := &bs[i]
-		if err := blocks.Put(tx, b.Bytes, b.Home, b.Device, b.From, b.To, b.Epoch, b.Sequence); err != nil {
-			return fmt.Errorf("keep telemetry of %s: %w", b.Device, err)
-		}
 		for h := b.From.UTC().Truncate(time.Hour); !h.After(b.To) && h.Sub(b.From) < longest; h = h.Add(time.Hour) {
 			if h.Equal(last) {
 				continue
@@ -131,7 +121,7 @@ func (Keeper) PutBlocks(tx store.Tx, bs []cloud.Block) error {
 }
 
 // longest is how much time a block may cover: an agent seals every five minutes. Rows beyond it are
-// not found by a query that begins after the block.
+// not found by a query that begins after the block. A run of several covers less (maxCover).
 const longest = 2 * time.Hour
 
 // decoder decodes the blocks of one device, reading each schema once.
@@ -143,7 +133,7 @@ type decoder struct {
 
 // rows decodes a block into samples whose Wall is corrected time. ok is false for a block that cannot be
 // read: its schema never came, or its data is malformed.
-func (d *decoder) rows(b store.Block) (rows []protocol.Sample, ok bool, err error) {
+func (d *decoder) rows(b cloud.Block) (rows []protocol.Sample, ok bool, err error) {
 	var block protocol.Block
 	if protocol.Unmarshal(b.Bytes, &block) != nil {
 		return nil, false, nil
@@ -164,7 +154,7 @@ func (d *decoder) rows(b store.Block) (rows []protocol.Sample, ok bool, err erro
 	if err != nil {
 		return nil, false, nil
 	}
-	from := b.Key[2].(time.Time).UnixMilli()
+	from := b.From.UnixMilli()
 	for i := range rows {
 		rows[i].Wall = from + rows[i].Mono - block.Mono
 	}
@@ -176,11 +166,11 @@ func (d *decoder) rows(b store.Block) (rows []protocol.Sample, ok bool, err erro
 func scan(tx store.Tx, home, device string, from, to time.Time, each func([]protocol.Sample)) (unread int, err error) {
 	d := &decoder{tx: tx, home: home, device: device, known: map[uint64]*protocol.Schema{}}
 	lo, hi := from.UnixMilli(), to.UnixMilli()
-	for b, err := range blocks.Scan(tx, store.Range{Prefix: store.Key{home, device}, From: from.Add(-longest), To: to}) {
+	for b, err := range inOrder(tx, home, device, from.Add(-longest), to) {
 		if err != nil {
 			return unread, err
 		}
-		if b.Key[3].(time.Time).Before(from) {
+		if b.To.Before(from) || !b.From.Before(to) {
 			continue
 		}
 		rows, ok, err := d.rows(b)
@@ -207,11 +197,11 @@ func scan(tx store.Tx, home, device string, from, to time.Time, each func([]prot
 // Places calls each with the place on the telemetry lane of every block that is kept of a device, in the
 // order of time: for an audit against what the device was told.
 func (Keeper) Places(tx store.Tx, home, device string, each func(epoch, sequence uint64)) error {
-	for b, err := range blocks.Scan(tx, store.Range{Prefix: store.Key{home, device}}) {
+	for b, err := range inOrder(tx, home, device, nil, nil) {
 		if err != nil {
 			return err
 		}
-		each(uint64(b.Key[4].(int64)), uint64(b.Key[5].(int64)))
+		each(b.Epoch, b.Sequence)
 	}
 	return nil
 }

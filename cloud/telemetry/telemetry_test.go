@@ -235,3 +235,52 @@ func TestABlockThatCannotBeReadSpoilsNoChart(t *testing.T) {
 		t.Errorf("a block that claims a thousand hours made %d jobs, %v", len(waiting), err)
 	}
 }
+
+func TestTheLatestReadingIsFoundInARunThatBeganBeforeOthers(t *testing.T) {
+	k := newKeeper(t)
+	value := 0.0
+	block := func(sequence uint64, at time.Time) cloud.Block {
+		sealer, err := protocol.NewSealer(k.schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value++
+		sealer.Add(&protocol.Sample{Schema: k.schema, Values: []float64{value, 0}})
+		b, err := protocol.Marshal(sealer.Seal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cloud.Block{Home: "home1", Device: "hub1", From: at, To: at, Epoch: 1, Sequence: sequence, Bytes: b}
+	}
+	latest := func() (float64, time.Time) {
+		t.Helper()
+		var s *protocol.Sample
+		var at time.Time
+		err := k.db.View(context.Background(), "acme", func(tx store.Tx) (err error) {
+			s, at, err = telemetry.Keeper{}.Latest(tx, "home1", "hub1")
+			return err
+		})
+		if err != nil || s == nil {
+			t.Fatalf("%v, %v", s, err)
+		}
+		return s.Values[0], at
+	}
+	newest := begin.Add(14 * time.Minute)
+	k.update(func(tx store.Tx) error {
+		return telemetry.Keeper{}.PutBlocks(tx, []cloud.Block{block(1, begin), block(2, begin.Add(7*time.Minute)), block(3, newest)})
+	})
+	k.update(func(tx store.Tx) error {
+		return telemetry.Keeper{}.PutBlocks(tx, []cloud.Block{block(4, begin.Add(9*time.Minute))})
+	})
+	if v, at := latest(); v != 3 || !at.Equal(newest) {
+		t.Errorf("reading %v at %s, want 3 at %s", v, at, newest)
+	}
+	k.update(func(tx store.Tx) error {
+		broken := block(5, newest.Add(time.Minute))
+		broken.Bytes = []byte("no block")
+		return telemetry.Keeper{}.PutBlocks(tx, []cloud.Block{broken})
+	})
+	if v, at := latest(); v != 3 || !at.Equal(newest) {
+		t.Errorf("behind a block that cannot be read: %v at %s", v, at)
+	}
+}

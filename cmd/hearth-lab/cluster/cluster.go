@@ -5,7 +5,7 @@
 //
 // With --once it tells the story of faults: every instance is killed in turn, then the broker and the
 // database, while the fleet reports; at the end the ledger of what devices were told must agree with the
-// database record by record.
+// database record by record. Screens on every instance must have shown what any other committed.
 package cluster
 
 import (
@@ -49,6 +49,7 @@ type cluster struct {
 	broker    *mosquittotest.Broker
 	instances []*instance
 	fleet     *exec.Cmd
+	live      Live
 }
 
 type instance struct {
@@ -105,7 +106,7 @@ func (c *cluster) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = chaos.Provision(ctx, db, c.devices)
+	err = chaos.Provision(ctx, db, c.devices+1) // the last is for screens
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
 	}
@@ -201,6 +202,10 @@ func (c *cluster) story(ctx context.Context) error {
 	if err := pause(8 * time.Second); err != nil {
 		return err
 	}
+	say("live screens on every instance")
+	if err := c.watchLive(ctx); err != nil {
+		return fmt.Errorf("live screens: %w", err)
+	}
 	for _, i := range c.instances {
 		say("kill -9 of instance " + i.name)
 		kill(i.proc)
@@ -215,9 +220,8 @@ func (c *cluster) story(ctx context.Context) error {
 		}
 	}
 	say("restart of the broker")
-	c.broker.Kill()
-	if err := errors.Join(pause(2*time.Second), c.broker.Start(), pause(4*time.Second)); err != nil {
-		return err
+	if err := c.watchThroughRestart(ctx, pause); err != nil {
+		return fmt.Errorf("live screens: %w", err)
 	}
 	say("kill -9 and restart of PostgreSQL")
 	if err := errors.Join(c.pg.Kill(), pause(2*time.Second), c.pg.Start(), pause(4*time.Second)); err != nil {
@@ -249,7 +253,11 @@ func (c *cluster) judge(ctx context.Context) error {
 		return err
 	}
 	if c.json {
-		if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
+		report := struct {
+			chaos.Verdict
+			Live Live `json:"live_screens"`
+		}{v, c.live}
+		if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
 			return err
 		}
 	} else {
@@ -257,6 +265,7 @@ func (c *cluster) judge(ctx context.Context) error {
 		for _, e := range v.Examples {
 			fmt.Println(" ", e)
 		}
+		fmt.Print(c.live)
 	}
 	switch {
 	case v.Acked == 0:

@@ -57,7 +57,7 @@ func (s *story) firmwareGoesBad(ctx context.Context) error {
 	s.saw("one problem was opened after %.1f s: %s", time.Since(mark).Seconds(), problem.CohortText)
 	for deadline := time.Now().Add(toProblem); ; {
 		var page httpapi.ProblemView
-		if err := s.eye.staff.get(ctx, "/v1/problems/"+problem.ID, nil, &page); err != nil {
+		if err := s.eye.staff.Get(ctx, "/v1/problems/"+problem.ID, nil, &page); err != nil {
 			return err
 		}
 		told, err := s.toldOfProblem(ctx, page.Homes)
@@ -99,7 +99,7 @@ func (s *story) toldOfProblem(ctx context.Context, homes []httpapi.AffectedHome)
 func (s *story) awaitProblem(ctx context.Context, deadline time.Time) (httpapi.Problem, error) {
 	for {
 		var list httpapi.Page[httpapi.Problem]
-		if err := s.eye.staff.get(ctx, "/v1/problems", url.Values{"state": {"open"}}, &list); err != nil {
+		if err := s.eye.staff.Get(ctx, "/v1/problems", url.Values{"state": {"open"}}, &list); err != nil {
 			return httpapi.Problem{}, err
 		}
 		switch len(list.Items) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/person"
 )
 
 // The home of the story and who lives in it. Numbers and addresses are from ranges kept for fiction.
@@ -53,7 +55,7 @@ func neighbours(n int, seed uint64) []resident {
 }
 
 // moveIn makes a resident, the home and the device known, and returns the device's enrolment token.
-func moveIn(ctx context.Context, admin *client, r resident) (token string, err error) {
+func moveIn(ctx context.Context, admin *person.Person, r resident) (token string, err error) {
 	begin := time.Now().AddDate(-1, 0, 0).UTC().Truncate(24 * time.Hour)
 	for _, add := range []struct {
 		path string
@@ -64,14 +66,14 @@ func moveIn(ctx context.Context, admin *client, r resident) (token string, err e
 		{"/v1/homes/" + r.home + "/members", map[string]any{"customer": r.customer, "role": "owner", "begin": begin}},
 		{"/v1/devices", map[string]any{"id": r.device, "home": r.home, "name": r.deviceName, "model": r.model, "firmware": r.firmware, "hardware": r.hardware}},
 	} {
-		if err := admin.post(ctx, add.path, add.body, nil); err != nil {
+		if err := admin.Post(ctx, add.path, add.body, nil); err != nil {
 			return "", fmt.Errorf("move %s in: %w", r.home, err)
 		}
 	}
 	var made struct {
 		Token string `json:"token"`
 	}
-	if err := admin.post(ctx, "/v1/devices/"+r.device+"/enrolment-token", nil, &made); err != nil {
+	if err := admin.Post(ctx, "/v1/devices/"+r.device+"/enrolment-token", nil, &made); err != nil {
 		return "", fmt.Errorf("enrolment token of %s: %w", r.device, err)
 	}
 	return made.Token, nil

@@ -94,7 +94,7 @@ func (s *story) saw(format string, args ...any) {
 func (s *story) customerWrites(ctx context.Context) error {
 	mark := time.Now()
 	text := "Video calls keep freezing in the evening. Could you have a look?"
-	if err := s.world.customer.post(ctx, "/v1/inbox/messages", map[string]string{"text": text}, nil); err != nil {
+	if err := s.world.customer.Post(ctx, "/v1/inbox/messages", map[string]string{"text": text}, nil); err != nil {
 		return fmt.Errorf("the customer writes: %w", err)
 	}
 	if _, err := s.eye.await(ctx, "the customer's message", toNotice, kind(mark, cloud.KindContact)); err != nil {
@@ -167,7 +167,7 @@ func (s *story) uplinkLoses(ctx context.Context) error {
 // ticketSolved lets the support agent close the ticket, and expects the customer to be told.
 func (s *story) ticketSolved(ctx context.Context, ticket string) error {
 	mark := time.Now()
-	if err := s.eye.staff.post(ctx, "/v1/tickets/"+ticket+"/close", map[string]string{"text": "The provider has repaired the line."}, nil); err != nil {
+	if err := s.eye.staff.Post(ctx, "/v1/tickets/"+ticket+"/close", map[string]string{"text": "The provider has repaired the line."}, nil); err != nil {
 		return fmt.Errorf("close the ticket: %w", err)
 	}
 	for _, step := range []cloud.Kind{cloud.KindTicketClosed, cloud.KindCustomerTold} {
@@ -193,7 +193,7 @@ func (s *story) sawChain(chain []httpapi.EntryView) {
 // ticketBlames checks that the ticket of an entry blames a part of the path by its diagnosis.
 func (s *story) ticketBlames(ctx context.Context, opened httpapi.EntryView, want protocol.Segment) error {
 	var ticket httpapi.TicketView
-	if err := s.eye.staff.get(ctx, "/v1/tickets/"+opened.Subject(cloud.RefTicket), nil, &ticket); err != nil {
+	if err := s.eye.staff.Get(ctx, "/v1/tickets/"+opened.Subject(cloud.RefTicket), nil, &ticket); err != nil {
 		return err
 	}
 	if ticket.Segment != want {
@@ -210,11 +210,11 @@ func (s *story) customerPhones(ctx context.Context) error {
 		Channel: "phone", From: callerPhone, Text: "The video call froze again.",
 		Promise: &cloud.Promise{Text: "We call back when the line is repaired.", Due: due},
 	}
-	if err := s.eye.staff.post(ctx, "/v1/contacts", call, nil); err != nil {
+	if err := s.eye.staff.Post(ctx, "/v1/contacts", call, nil); err != nil {
 		return fmt.Errorf("the customer phones: %w", err)
 	}
 	var caller httpapi.CallerView
-	if err := s.eye.staff.get(ctx, "/v1/callers", map[string][]string{"phone": {callerPhone}}, &caller); err != nil {
+	if err := s.eye.staff.Get(ctx, "/v1/callers", map[string][]string{"phone": {callerPhone}}, &caller); err != nil {
 		return fmt.Errorf("look up the caller: %w", err)
 	}
 	switch c := caller.Customer; {

@@ -9,12 +9,13 @@ import (
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/httpapi"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/person"
 	"github.com/hearthline/hearthline/protocol"
 )
 
 // witness reads the timeline of one home and believes nothing else.
 type witness struct {
-	staff *client
+	staff *person.Person
 	home  string
 }
 
@@ -26,7 +27,7 @@ func (w *witness) timeline(ctx context.Context) ([]httpapi.EntryView, error) {
 	var all []httpapi.EntryView
 	for query := (url.Values{"limit": {"200"}}); ; {
 		var page httpapi.Page[httpapi.EntryView]
-		if err := w.staff.get(ctx, "/v1/homes/"+w.home+"/entries", query, &page); err != nil {
+		if err := w.staff.Get(ctx, "/v1/homes/"+w.home+"/entries", query, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Items...)

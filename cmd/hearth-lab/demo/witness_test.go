@@ -10,6 +10,7 @@ import (
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/httpapi"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/person"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -24,7 +25,7 @@ func watching(t *testing.T, entries *[]httpapi.EntryView) *witness {
 		json.NewEncoder(w).Encode(page)
 	}))
 	t.Cleanup(server.Close)
-	c, err := newClient(server.URL)
+	c, err := person.New(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

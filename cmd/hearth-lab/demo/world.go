@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/person"
 )
 
 // world is everything that the demo runs.
@@ -21,8 +22,8 @@ type world struct {
 	home     *home.Home // nil when the machine lets nobody build one
 	hub      hub
 	fleet    *crowd
-	admin    *client
-	customer *client
+	admin    *person.Person
+	customer *person.Person
 
 	password, inbox string
 	answer          string    // the customer's answer to a remote session
@@ -94,10 +95,10 @@ func (w *world) people(ctx context.Context, o options, say func(string, ...any))
 	if w.password, err = w.service.password(); err != nil {
 		return err
 	}
-	if w.admin, err = newClient(w.service.url()); err != nil {
+	if w.admin, err = person.New(w.service.url()); err != nil {
 		return err
 	}
-	if err := w.admin.signIn(ctx, "admin", w.password); err != nil {
+	if err := w.admin.SignIn(ctx, "admin", w.password); err != nil {
 		return err
 	}
 	token, err := moveIn(ctx, w.admin, mainResident)
@@ -135,14 +136,14 @@ func (w *world) openInbox(ctx context.Context) (err error) {
 		Token string `json:"token"`
 		Path  string `json:"path"`
 	}
-	if err := w.admin.post(ctx, "/v1/customers/"+customerID+"/inbox-link", nil, &link); err != nil {
+	if err := w.admin.Post(ctx, "/v1/customers/"+customerID+"/inbox-link", nil, &link); err != nil {
 		return err
 	}
 	w.inbox = w.service.url() + link.Path
-	if w.customer, err = newClient(w.service.url()); err != nil {
+	if w.customer, err = person.New(w.service.url()); err != nil {
 		return err
 	}
-	return w.customer.openInbox(ctx, link.Token)
+	return w.customer.OpenInbox(ctx, link.Token)
 }
 
 // browse drives the console and the inbox with a real browser, and passes on what it saw.

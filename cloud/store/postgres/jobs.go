@@ -148,7 +148,7 @@ func (db *DB) retryConflict(ctx context.Context, fn func() error) error {
 	for attempt := 0; ; attempt++ {
 		err := mapError(fn())
 		if _, ok := err.(conflict); !ok || attempt >= db.opts.MaxRetries {
-			return err
+			return db.name(err)
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return err
@@ -208,11 +208,11 @@ func (db *DB) Dead(ctx context.Context, tenant string, max int) ([]store.Job, er
 func (db *DB) list(ctx context.Context, sql string, args ...any) (jobs []store.Job, err error) {
 	rows, err := db.pool.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, mapError(err)
+		return nil, db.name(mapError(err))
 	}
 	var j store.Job
 	err = scanJobs(rows, &j, func() { jobs = append(jobs, j) })
-	return jobs, mapError(err)
+	return jobs, db.name(mapError(err))
 }
 
 // Revive implements store.Jobs.

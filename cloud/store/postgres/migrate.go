@@ -277,10 +277,10 @@ func (t *table) refill(batch *pgx.Batch, vals []any, doc []byte) error {
 	if err != nil {
 		return err
 	}
-	batch.Queue(t.upsert, append(r.args, doc)...)
+	batch.Queue(t.upsert.one, append(r.args, doc)...)
 	for i, keys := range r.many {
 		for _, k := range keys {
-			batch.Queue(t.indexes[i].put, k...)
+			batch.Queue(t.indexes[i].put.one, k...)
 		}
 	}
 	return nil

@@ -63,6 +63,7 @@ const minVersion = 13_00_00
 // DB is a store in a database. It implements store.DB.
 type DB struct {
 	opts   Options
+	place  string // user@host:port/database, for errors
 	pool   *pgxpool.Pool
 	log    *slog.Logger
 	tables map[*store.Schema]*table
@@ -100,7 +101,7 @@ func Open(ctx context.Context, opts Options, tables ...store.Declared) (*DB, err
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	db := &DB{opts: opts, log: opts.Logger, tables: map[*store.Schema]*table{}, jobs: newJobSQL(opts.Schema)}
+	db := &DB{opts: opts, place: where(cfg.ConnConfig), log: opts.Logger, tables: map[*store.Schema]*table{}, jobs: newJobSQL(opts.Schema)}
 	for _, d := range tables {
 		t, err := newTable(opts.Schema, d.Schema())
 		if err != nil {
@@ -109,11 +110,11 @@ func Open(ctx context.Context, opts Options, tables ...store.Declared) (*DB, err
 		db.tables[d.Schema()] = t
 	}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
-		return nil, fmt.Errorf("database %s: %w", where(cfg.ConnConfig), err)
+		return nil, fmt.Errorf("database %s: %w", db.place, err)
 	}
 	if err := db.prepare(ctx, cfg.ConnConfig); err != nil {
 		db.pool.Close()
-		return nil, fmt.Errorf("database %s: %w", where(cfg.ConnConfig), err)
+		return nil, fmt.Errorf("database %s: %w", db.place, err)
 	}
 	return db, nil
 }
@@ -184,6 +185,14 @@ func (db *DB) patiently(ctx context.Context, fn func() error) error {
 func (db *DB) Close() error {
 	db.pool.Close()
 	return nil
+}
+
+// name says which database is full or away.
+func (db *DB) name(err error) error {
+	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrUnavailable) {
+		return fmt.Errorf("database %s: %w", db.place, err)
+	}
+	return err
 }
 
 // conflict is an error after which the same transaction may well succeed.

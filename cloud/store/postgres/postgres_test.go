@@ -291,6 +291,51 @@ func count(t testing.TB, db store.DB) (n int) {
 	return n
 }
 
+func TestManyRowsWrittenTogetherEndAsOneByOne(t *testing.T) {
+	service, owner := database(t)
+	db := open(t, service, owner)
+	const many = 2500 // more than go in one statement
+	err := db.Update(t.Context(), "acme", func(tx store.Tx) error {
+		var errs []error
+		put := func(id int64, words ...string) {
+			errs = append(errs, notes.Put(tx, &note{"h", id, "text", words}))
+		}
+		for i := range int64(many) {
+			put(i, "all", fmt.Sprint(i%10))
+		}
+		put(1, "again")
+		put(2, "none")
+		put(2)
+		errs = append(errs, notes.Delete(tx, "h", int64(3)))
+		put(3, "back", "back")
+		errs = append(errs, notes.Insert(tx, &note{"h", many, "text", []string{"first"}}))
+		put(many, "second")
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, db); n != many+1 {
+		t.Errorf("%d notes, want %d", n, many+1)
+	}
+	for word, want := range map[string]int{"all": many - 3, "1": many/10 - 1, "again": 1, "none": 0, "back": 1, "first": 0, "second": 1} {
+		n := 0
+		err := db.View(t.Context(), "acme", func(tx store.Tx) error {
+			n = 0
+			for _, err := range notes.Scan(tx, store.Range{Index: "by_word", Prefix: store.Key{word}}) {
+				if err != nil {
+					return err
+				}
+				n++
+			}
+			return nil
+		})
+		if err != nil || n != want {
+			t.Errorf("%d notes with %q, want %d: %v", n, word, want, err)
+		}
+	}
+}
+
 func TestTextThatJSONBCannotHoldIsRefusedByName(t *testing.T) {
 	service, owner := database(t)
 	db := open(t, service, owner)

@@ -72,7 +72,7 @@ func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 	if doc == nil {
 		doc = []byte{} // an empty block, not none
 	}
-	args := append(row.args, doc)
+	args, key := append(row.args, doc), row.args[:1+len(s.Key)]
 	if insert {
 		inserted := false
 		err := t.ask(tab.insert, args, func(rows pgx.Rows) error {
@@ -85,18 +85,20 @@ func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 		if !inserted {
 			return fmt.Errorf("%s: %w", s.Name, store.ErrExists)
 		}
-	} else {
-		t.pending.Queue(tab.upsert, args...)
+	}
+	t.writes.begin(t.pending, s, key)
+	if !insert {
+		t.writes.put(&tab.upsert, args)
 	}
 	for i, keys := range row.many {
 		if !tab.indexes[i].many {
 			continue
 		}
 		if !insert {
-			t.pending.Queue(tab.indexes[i].clear, row.args[:1+len(s.Key)]...)
+			t.writes.clear(&tab.indexes[i].clear, key)
 		}
 		for _, k := range keys {
-			t.pending.Queue(tab.indexes[i].put, k...)
+			t.writes.put(&tab.indexes[i].put, k)
 		}
 	}
 	return nil
@@ -127,7 +129,7 @@ func (t *txn) Delete(s *store.Schema, key store.Key) error {
 	}
 	for i := range tab.indexes {
 		if tab.indexes[i].many {
-			t.pending.Queue(tab.indexes[i].clear, args...)
+			t.writes.clear(&tab.indexes[i].clear, args)
 		}
 	}
 	return nil

@@ -17,7 +17,8 @@ type table struct {
 	listed  []string      // by index: the column that says whether a row stands in it, "" when all do or it is a table
 	indexes []tableIndex
 
-	get, del, upsert, insert string
+	upsert           write
+	get, del, insert string
 }
 
 type tableIndex struct {
@@ -25,8 +26,8 @@ type tableIndex struct {
 	name  string        // quoted: of the index, or of its own table when many
 	order store.Columns // without repeated names
 	where string        // what a row must fulfil to stand in the index, "" when all do
-	put   string        // when many: insert one row
-	clear string        // when many: remove all rows of a key
+	put   write         // when many: insert a row
+	clear write         // when many: remove all rows of a key
 }
 
 func quote(name string) string { return `"` + name + `"` } // names are a-z, 0-9 and _: see store.Check
@@ -46,9 +47,8 @@ func newTable(schema string, s *store.Schema) (*table, error) {
 		ti := tableIndex{many: ix.Many != nil, order: unique(s.Order(i))}
 		if ti.many {
 			ti.name = quote(schema) + "." + quote(s.Name+"_"+ix.Name)
-			ti.put = fmt.Sprintf("insert into %s (tenant, %s) values (%s) on conflict do nothing",
-				ti.name, names(ti.order), holes(1, len(ti.order)+1))
-			ti.clear = fmt.Sprintf("delete from %s where tenant = $1%s", ti.name, equals(s.Key, 2))
+			ti.put = insertion(ti.name, quoted(ti.order), sqlTypes(ti.order), "on conflict do nothing")
+			ti.clear = deletion(ti.name, s.Key)
 			t.indexes = append(t.indexes, ti)
 			continue
 		}
@@ -71,25 +71,20 @@ func newTable(schema string, s *store.Schema) (*table, error) {
 
 func (t *table) statements() {
 	s := t.schema
-	cols := []string{"tenant"}
-	for _, c := range t.columns {
-		cols = append(cols, quote(c.Name))
-	}
+	cols, types := quoted(t.columns), sqlTypes(t.columns)
 	for _, l := range t.listed {
 		if l != "" {
-			cols = append(cols, quote(l))
+			cols, types = append(cols, quote(l)), append(types, "boolean")
 		}
 	}
-	cols = append(cols, t.doc)
+	cols, types = append(cols, t.doc), append(types, map[string]string{"doc": "jsonb", "block": "bytea"}[t.doc])
 	var set []string
-	for _, c := range cols[1+len(s.Key):] {
+	for _, c := range cols[len(s.Key):] {
 		set = append(set, c+" = excluded."+c)
 	}
-	key := names(s.Key)
-	insert := fmt.Sprintf("insert into %s (%s) values (%s) on conflict (tenant, %s) do ",
-		t.name, strings.Join(cols, ", "), holes(1, len(cols)), key)
-	t.insert = insert + "nothing returning true"
-	t.upsert = insert + "update set " + strings.Join(set, ", ")
+	conflict := fmt.Sprintf("on conflict (tenant, %s) do ", names(s.Key))
+	t.insert = insertion(t.name, cols, types, conflict+"nothing returning true").one
+	t.upsert = insertion(t.name, cols, types, conflict+"update set "+strings.Join(set, ", "))
 	t.get = fmt.Sprintf("select %s from %s where tenant = $1%s", t.doc, t.name, equals(s.Key, 2))
 	t.del = fmt.Sprintf("delete from %s where tenant = $1%s returning true", t.name, equals(s.Key, 2))
 }
@@ -169,12 +164,14 @@ func unique(cols store.Columns) store.Columns {
 	return out
 }
 
-func names(cols store.Columns) string {
+func names(cols store.Columns) string { return strings.Join(quoted(cols), ", ") }
+
+func quoted(cols store.Columns) []string {
 	q := make([]string, len(cols))
 	for i, c := range cols {
 		q[i] = quote(c.Name)
 	}
-	return strings.Join(q, ", ")
+	return q
 }
 
 // holes is "$from, ...", n of them.

@@ -67,11 +67,11 @@ func (db *DB) run(ctx context.Context, tenant string, writable bool, fn func(sto
 		case errors.Is(err, errAway):
 			// Nothing was committed, so the whole transaction may be run again.
 			if time.Now().After(away) {
-				return err
+				return db.name(err)
 			}
 			attempt = max(attempt, 4) // a database that restarts wants longer pauses
 		default:
-			return err
+			return db.name(err)
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return err
@@ -135,6 +135,7 @@ func (db *DB) once(ctx context.Context, tenant string, writable bool, fn func(st
 	if t.failed != nil {
 		return t.failed
 	}
+	t.writes.drain(t.pending)
 	if !t.begun && t.pending.Len() == 2 {
 		return nil // nothing was asked for
 	}
@@ -158,7 +159,7 @@ func withoutAway(err error) error {
 	return err
 }
 
-// txn is one run of a transaction. Statements gather in pending until an answer is needed.
+// txn is one run of a transaction. Statements gather in pending, rows in writes, until an answer is needed.
 type txn struct {
 	db       *DB
 	ctx      context.Context // of the View or Update this lives in
@@ -166,6 +167,7 @@ type txn struct {
 	tenant   string
 	writable bool
 	pending  *pgx.Batch
+	writes   writes
 	begun    bool
 	ended    bool
 	failed   error // the first error of the database: after it, the transaction is lost
@@ -192,9 +194,6 @@ func (t *txn) flush() error {
 	if t.failed != nil {
 		return t.failed
 	}
-	if t.pending.Len() == 0 {
-		return nil
-	}
 	b := t.pending
 	t.pending, t.begun = &pgx.Batch{}, true
 	if err := t.conn.SendBatch(t.ctx, b).Close(); err != nil {
@@ -212,6 +211,7 @@ func (t *txn) ask(sql string, args []any, read func(pgx.Rows) error) error {
 	if t.ended {
 		return errEnded
 	}
+	t.writes.drain(t.pending)
 	b := t.pending
 	t.pending, t.begun = &pgx.Batch{}, true
 	before := b.Len()

@@ -45,7 +45,7 @@ func newBackend(o options) (backend, error) {
 		}
 		return &boltBackend{path: filepath.Join(dir, "store.db"), dir: dir, temporary: o.dir == ""}, nil
 	case "postgres":
-		return &pgBackend{service: o.url}, nil
+		return &pgBackend{service: o.url, owner: o.ownerURL}, nil
 	}
 	return nil, fmt.Errorf("backend %q: want bolt or postgres", o.backend)
 }

@@ -2,6 +2,7 @@ package storebench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -34,33 +35,39 @@ func deviceID(i int) string             { return fmt.Sprintf("hub-%07d", i) }
 func phone(i int) string                { return fmt.Sprintf("+8869%08d", i) }
 func entryID(i, n int) protocol.EntryID { return protocol.EntryID(fmt.Sprintf("hub-%07d.7.%d", i, n)) }
 
-// people writes customers, homes, memberships and devices by way of the packages that own them.
+// people writes customers, homes, memberships and devices as the packages that own them would, without their
+// looks for earlier ones: the ids are fresh.
 func (f *fleetOf) people(ctx context.Context, b backend) error {
+	homes, devices := fleet.Tables()[0].Schema(), fleet.Tables()[1].Schema()
+	customers, memberships := identity.Tables()[0].Schema(), identity.Tables()[1].Schema()
 	return each(f.customers, 500, b.workers(), func(from, to int) error {
 		return b.db().Update(ctx, tenant, func(tx store.Tx) error {
 			for i := from; i < to; i++ {
 				home := homeID(i)
-				if _, err := fleet.AddHome(tx, cloud.Home{ID: home, Name: "Home " + home, Region: "tw-north"}); err != nil {
-					return err
-				}
 				c := cloud.Customer{
 					ID: fmt.Sprintf("c-%07d", i), Name: fmt.Sprintf("Wei Lin %d", i), Language: "zh-TW", Since: epoch,
-					Phones: []string{phone(i)}, Emails: []string{fmt.Sprintf("wei%d@example.com", i)},
+					Phones: []string{phone(i)}, Emails: []string{fmt.Sprintf("wei%d@example.com", i)}, Accounts: []string{},
 				}
-				if _, err := identity.Add(tx, c, "TW"); err != nil {
-					return err
-				}
-				if err := identity.Begin(tx, cloud.Membership{Customer: c.ID, Home: home, Role: "owner", Begin: epoch}); err != nil {
-					return err
-				}
-				d := cloud.Device{ID: deviceID(i), Home: home, Name: "Hub", Model: "H1", Firmware: "2.4.1", Hardware: "r3", Added: epoch}
-				if _, err := fleet.Add(tx, d); err != nil {
+				if err := errors.Join(
+					put(tx, homes, &cloud.Home{ID: home, Name: "Home " + home, Region: "tw-north"}),
+					put(tx, customers, &c),
+					put(tx, memberships, &cloud.Membership{Customer: c.ID, Home: home, Role: "owner", Begin: epoch}),
+					put(tx, devices, &cloud.Device{ID: deviceID(i), Home: home, Name: "Hub", Model: "H1", Firmware: "2.4.1", Hardware: "r3", Added: epoch}),
+				); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	})
+}
+
+func put(tx store.Tx, s *store.Schema, v any) error {
+	doc, err := tx.Rows().Codec().Marshal(v)
+	if err != nil {
+		return err
+	}
+	return tx.Rows().Put(s, v, doc, false)
 }
 
 // fill brings the timelines to a total of about n entries and returns what there are. A talkative home gets
@@ -88,11 +95,7 @@ func (f *fleetOf) fill(ctx context.Context, b backend, n int, there bool) (total
 				}
 				for j := f.per[k]; j < want[k]; j++ {
 					e := entryOf(i, j, epoch.Add(time.Duration(j)*time.Hour+time.Duration(i)*time.Millisecond))
-					doc, err := tx.Rows().Codec().Marshal(&e)
-					if err != nil {
-						return err
-					}
-					if err := tx.Rows().Put(s, &e, doc, false); err != nil {
+					if err := put(tx, s, &e); err != nil {
 						return err
 					}
 				}
@@ -104,23 +107,18 @@ func (f *fleetOf) fill(ctx context.Context, b backend, n int, there bool) (total
 	return f.per[0]*loud + f.per[1]*(f.customers-loud), err
 }
 
-// each calls do for pieces of 0..n from several goroutines.
+// each calls do for pieces of 0..n from several goroutines. Each has a stretch of its own: neighbours in a
+// serialisable index stand in each other's way.
 func each(n, piece, workers int, do func(from, to int) error) error {
-	var next atomic.Int64
 	errs := make(chan error, workers)
-	for range workers {
+	for w := range workers {
 		go func() {
-			for {
-				from := int(next.Add(int64(piece))) - piece
-				if from >= n {
-					errs <- nil
-					return
-				}
-				if err := do(from, min(n, from+piece)); err != nil {
-					errs <- err
-					return
-				}
+			var err error
+			end := n * (w + 1) / workers
+			for from := n * w / workers; from < end && err == nil; from += piece {
+				err = do(from, min(end, from+piece))
 			}
+			errs <- err
 		}()
 	}
 	var first error

@@ -76,13 +76,14 @@ type Append struct {
 }
 
 type options struct {
-	backend, dir, url string
-	customers         int
-	entries           int
-	reads             int
-	seconds           float64
-	fill, filled      bool
-	json              bool
+	backend, dir  string
+	url, ownerURL string
+	customers     int
+	entries       int
+	reads         int
+	seconds       float64
+	fill, filled  bool
+	json          bool
 }
 
 // Run is the tool.
@@ -92,6 +93,7 @@ func Run(ctx context.Context, args []string) error {
 	fs.StringVar(&o.backend, "backend", "bolt", "bolt or postgres")
 	fs.StringVar(&o.dir, "dir", "", "folder for the store; empty means a temporary one that is removed")
 	fs.StringVar(&o.url, "url", "", "postgres: service role of an empty database; empty means a server of our own in a temporary folder")
+	fs.StringVar(&o.ownerURL, "owner-url", "", "postgres: role that owns the tables of url; empty means the service role")
 	fs.IntVar(&o.customers, "customers", 100_000, "customers, each with a home, a device and a phone")
 	fs.IntVar(&o.entries, "entries", 1_000_000, "entries on their timelines; a tenth of the homes has most of them")
 	fs.IntVar(&o.reads, "reads", 5_000, "reads of each kind at each step")

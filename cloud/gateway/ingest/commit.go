@@ -39,6 +39,14 @@ func (c *change) finish() {
 	}
 }
 
+// size is how many records the change has.
+func (c *change) size() (n int) {
+	for _, b := range c.batches {
+		n += len(b.records)
+	}
+	return n
+}
+
 // do is the transaction. It may run more than once.
 func (c *change) do(tx store.Tx) (err error) {
 	c.windows, c.seen = c.windows[:0], Committed{Tenant: c.tenant}
@@ -117,14 +125,17 @@ func (c *change) apply(tx store.Tx, b *batch, r *record, clk *clock, missing uin
 	case r.schema != nil:
 		c.seen.Schemas = append(c.seen.Schemas, r.schema)
 		return c.p.opts.Telemetry.PutSchema(tx, c.home, c.device, r.schema)
-	case r.block != nil:
+	case r.kind == protocol.KindBlock:
 		block := cloud.Block{
 			Home: c.home, Device: c.device,
-			From: clk.correct(r.boot, r.block.Mono, r.block.Wall, b.received), To: at,
-			Epoch: b.epoch, Sequence: r.at.From, Bytes: r.body,
+			From: clk.correct(r.boot, r.block.mono, r.block.wall, b.received), To: at,
+			Epoch: b.epoch, Sequence: r.at.From, Bytes: r.block.body,
 		}
 		if block.To.Before(block.From) {
 			block.To = block.From
+		}
+		if c.seen.Blocks == nil {
+			c.seen.Blocks = make([]cloud.Block, 0, c.size())
 		}
 		c.seen.Blocks = append(c.seen.Blocks, block)
 		return nil // they are written together, by do

@@ -98,6 +98,7 @@ type Pipeline struct {
 	opts   Options
 	log    *slog.Logger
 	shards []*queue
+	spare  spare
 	stats  Stats
 }
 
@@ -135,7 +136,7 @@ func (p *Pipeline) Stats() *Stats { return &p.stats }
 // way. waits, when not nil, is called before it waits. The error wraps ErrMalformed for a message that no
 // working agent sends, or is that of ctx.
 func (p *Pipeline) Submit(ctx context.Context, m Message, waits func()) error {
-	b, err := prepare(&m)
+	b, err := p.spare.prepare(&m)
 	if err != nil {
 		p.stats.Malformed.Add(1)
 		return err
@@ -181,6 +182,9 @@ func (p *Pipeline) loop(ctx context.Context, q *queue) {
 		p.commit(ctx, portions)
 		for _, o := range portions {
 			q.settle(o)
+			for _, b := range o.batches {
+				p.spare.give(b)
+			}
 		}
 	}
 }

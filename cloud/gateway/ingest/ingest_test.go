@@ -88,6 +88,7 @@ func (r *rig) send(device string, lane protocol.Lane, b *protocol.Batch) error {
 	if err != nil {
 		return err
 	}
+	clear(payload) // the connection reads on into the same memory
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
@@ -327,6 +328,30 @@ func TestOneDeviceCannotFillTheQueueForTheOthers(t *testing.T) {
 	}
 }
 
+func TestBlocksAreKeptAsTheyCameWhileTheirConnectionReadsOn(t *testing.T) {
+	r := newRig(t)
+	want := map[uint64][]byte{}
+	for first := uint64(1); first < 400; first += 4 {
+		var records []protocol.Record
+		for i := range uint64(4) {
+			b := body(t, &protocol.Block{Version: 1, Codec: protocol.CodecColumns, Rows: 1, Data: []byte(fmt.Sprintf("%0*d", first*i*4, first+i))})
+			want[first+i] = b
+			records = append(records, protocol.Record{Kind: protocol.KindBlock, Boot: 1, Span: 1, Body: b})
+		}
+		r.mustSend("hub1", protocol.LaneTelemetry, of(7, first, records...))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.put) != len(want) {
+		t.Fatalf("%d blocks, want %d", len(r.put), len(want))
+	}
+	for _, b := range r.put {
+		if string(b.Bytes) != string(want[b.Sequence]) {
+			t.Errorf("block %d is kept as %.40x", b.Sequence, b.Bytes)
+		}
+	}
+}
+
 // FuzzPrepare feeds arbitrary payloads to the decoding that every message goes through.
 func FuzzPrepare(f *testing.F) {
 	f.Add(uint8(1), body(f, of(1, 1, event(f, protocol.EventBoot, map[string]string{"a": "b"}))))
@@ -334,7 +359,7 @@ func FuzzPrepare(f *testing.F) {
 	f.Add(uint8(2), []byte{0xa0})
 	now := time.Now()
 	f.Fuzz(func(t *testing.T, lane uint8, payload []byte) {
-		b, err := prepare(&Message{Tenant: "acme", Device: "hub1", Lane: protocol.Lane(lane%2 + 1), Payload: payload, Received: now})
+		b, err := new(spare).prepare(&Message{Tenant: "acme", Device: "hub1", Lane: protocol.Lane(lane%2 + 1), Payload: payload, Received: now})
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatal("an error of another kind:", err)

@@ -1,10 +1,13 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hearthline/hearthline/protocol"
@@ -14,7 +17,7 @@ import (
 type Message struct {
 	Tenant, Device string
 	Lane           protocol.Lane
-	Payload        []byte // kept until it is committed
+	Payload        []byte // not kept
 	Received       time.Time
 	Done           func() // called once the message needs no more work: committed, or of no use; may be nil
 }
@@ -37,11 +40,71 @@ type record struct {
 	kind       protocol.Kind
 	event      *protocol.Event  // of KindEvent
 	schema     *protocol.Schema // of KindSchema
-	block      *protocol.Block  // of KindBlock, without its data
 	gap        *protocol.Gap    // of KindGap
-	body       []byte           // of KindBlock, as it came
+	block      block            // of KindBlock
 	bad        string           // why it is set aside, if it is
 	mute       bool             // set aside without an entry
+}
+
+// block is what is asked of a protocol.Block before it is read: when its first row was taken.
+type block struct {
+	mono, wall int64
+	body       []byte // all of it, as it came
+}
+
+// desk is where messages are decoded, one after the other. Its memory is used again, but for what the
+// bodies of blocks were copied to: that is given up chunk by chunk, when none of its blocks is needed.
+type desk struct {
+	in    protocol.Batch
+	block protocol.Block
+	room  []byte // what is left of the chunk
+}
+
+const (
+	chunk    = 32 << 10
+	maxSpare = 64 // records of a batch whose memory is used again
+)
+
+// keep returns a copy of a body.
+func (d *desk) keep(body []byte) []byte {
+	n := len(body)
+	if n > chunk/8 {
+		return bytes.Clone(body)
+	}
+	if n > len(d.room) {
+		d.room = make([]byte, chunk)
+	}
+	out := d.room[:n:n]
+	d.room = d.room[n:]
+	copy(out, body)
+	return out
+}
+
+// spare is memory that is used again. The zero value is ready and it is safe for concurrent use.
+type spare struct{ desks, batches sync.Pool }
+
+func (s *spare) desk() *desk {
+	if d, ok := s.desks.Get().(*desk); ok {
+		return d
+	}
+	return new(desk)
+}
+
+func (s *spare) batch(records int) *batch {
+	b, ok := s.batches.Get().(*batch)
+	if !ok {
+		b = new(batch)
+	}
+	b.records = slices.Grow(b.records[:0], records)[:records]
+	return b
+}
+
+// give takes back a batch that nobody refers to.
+func (s *spare) give(b *batch) {
+	if cap(b.records) <= maxSpare {
+		clear(b.records)
+		s.batches.Put(b)
+	}
 }
 
 // ErrMalformed is returned for a message that no working agent sends.
@@ -52,32 +115,31 @@ const maxClock = 1 << 50
 
 // prepare decodes a message once. An error says that the batch itself makes no sense; a record that makes
 // none is only marked, so that the others around it get through.
-func prepare(m *Message) (*batch, error) {
-	var in protocol.Batch
-	if err := protocol.Unmarshal(m.Payload, &in); err != nil {
+func (s *spare) prepare(m *Message) (*batch, error) {
+	d := s.desk()
+	defer s.desks.Put(d)
+	in := &d.in
+	if err := protocol.Unmarshal(m.Payload, in); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if in.Epoch > math.MaxInt64 || in.First > math.MaxInt64>>1 || !sane(in.SentMono) || !sane(in.SentWall) {
 		return nil, fmt.Errorf("%w: epoch, sequence or clock out of range", ErrMalformed)
 	}
-	b := &batch{
-		lane: m.Lane, epoch: in.Epoch, boot: in.Boot,
-		sentMono: in.SentMono, sentWall: in.SentWall,
-		received: m.Received, size: len(m.Payload), done: m.Done,
-		records: make([]record, len(in.Records)),
+	for i := range in.Records {
+		if r := &in.Records[i]; !sane(r.Mono) || !sane(r.Wall) {
+			return nil, fmt.Errorf("%w: clock of a record out of range", ErrMalformed)
+		}
 	}
+	b := s.batch(len(in.Records))
+	b.lane, b.epoch, b.boot, b.sentMono, b.sentWall = m.Lane, in.Epoch, in.Boot, in.SentMono, in.SentWall
+	b.received, b.size, b.done = m.Received, len(m.Payload), m.Done
 	next := in.First
 	for i := range in.Records {
 		r := &in.Records[i]
 		out := &b.records[i]
-		*out = record{
-			at: span{next, next + r.Span}, boot: r.Boot, mono: r.Mono, wall: r.Wall, kind: r.Kind,
-		}
+		*out = record{at: span{next, next + r.Span}, boot: r.Boot, mono: r.Mono, wall: r.Wall, kind: r.Kind}
 		next += r.Span
-		if !sane(r.Mono) || !sane(r.Wall) {
-			return nil, fmt.Errorf("%w: clock of a record out of range", ErrMalformed)
-		}
-		if err := out.decode(m.Lane, r); err != nil {
+		if err := out.decode(d, m.Lane, r); err != nil {
 			out.bad = err.Error()
 		}
 	}
@@ -86,7 +148,7 @@ func prepare(m *Message) (*batch, error) {
 
 func sane(ms int64) bool { return ms > -maxClock && ms < maxClock }
 
-func (r *record) decode(lane protocol.Lane, in *protocol.Record) error {
+func (r *record) decode(d *desk, lane protocol.Lane, in *protocol.Record) error {
 	if (in.Kind == protocol.KindEvent) != (lane == protocol.LaneEvent) && in.Kind != protocol.KindGap {
 		return fmt.Errorf("record of kind %d on the %s lane", in.Kind, lane)
 	}
@@ -108,12 +170,13 @@ func (r *record) decode(lane protocol.Lane, in *protocol.Record) error {
 		}
 		return err
 	case protocol.KindBlock:
-		r.block, r.body = new(protocol.Block), in.Body
-		err := protocol.Unmarshal(in.Body, r.block)
-		if err == nil && !(sane(r.block.Mono) && sane(r.block.Wall)) {
+		err := protocol.Unmarshal(in.Body, &d.block)
+		if err == nil && !(sane(d.block.Mono) && sane(d.block.Wall)) {
 			err = fmt.Errorf("%w: clock of a block out of range", protocol.ErrInvalid)
 		}
-		r.block.Data = nil // body holds it
+		if err == nil {
+			r.block = block{d.block.Mono, d.block.Wall, d.keep(in.Body)}
+		}
 		return err
 	default:
 		r.gap = new(protocol.Gap)

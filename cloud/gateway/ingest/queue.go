@@ -30,7 +30,10 @@ type queue struct {
 	room  chan struct{} // closed and replaced when size went down and somebody waits
 	full  int           // goroutines that wait for room
 	work  chan struct{} // capacity 1
+	spare []*line       // dropped, to be used again
 }
+
+const maxLines = 256 // spare ones
 
 func newQueue(maxLine, maxAll int) *queue {
 	return &queue{
@@ -45,7 +48,8 @@ func (q *queue) put(ctx context.Context, p place, b *batch, waits func()) error 
 	q.mu.Lock()
 	l := q.lines[p]
 	if l == nil {
-		l = &line{place: p, room: make(chan struct{}, 1)}
+		l = q.line()
+		l.place = p
 		q.lines[p] = l
 	}
 	l.waiting++ // keeps the line in the map
@@ -109,10 +113,23 @@ func (l *line) wake() {
 	}
 }
 
+// line returns a line for a device that has none. q.mu is held.
+func (q *queue) line() *line {
+	if n := len(q.spare); n > 0 {
+		l := q.spare[n-1]
+		q.spare = q.spare[:n-1]
+		return l
+	}
+	return &line{room: make(chan struct{}, 1)}
+}
+
 // drop forgets a line that holds nothing. q.mu is held.
 func (q *queue) drop(l *line) {
 	if l.size == 0 && l.waiting == 0 && !l.queued {
 		delete(q.lines, l.place)
+		if len(q.spare) < maxLines {
+			q.spare = append(q.spare, l) // who still wakes it only makes another look again
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -130,13 +131,19 @@ type State struct {
 	Online  bool   `cbor:"1,keyasint"`
 	Boot    uint64 `cbor:"2,keyasint"`
 	Agent   string `cbor:"3,keyasint"` // version of the agent
+	// Model is the risk model that the device scores itself by, as risk.Model.ID, or NoModel. Empty: an agent
+	// that takes none from the cloud.
+	Model string `cbor:"4,keyasint,omitempty"`
 }
+
+// NoModel is what a device without a risk model says in its state.
+const NoModel = "none"
 
 func (s *State) check() error {
 	if err := checkVersion("state", s.Version); err != nil {
 		return err
 	}
-	return checkText("agent", s.Agent)
+	return errors.Join(checkText("agent", s.Agent), checkText("model", s.Model))
 }
 
 // Signal carries one step of WebRTC set-up between a browser and a device's assist process.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hearthline/hearthline/agent"
@@ -69,6 +70,8 @@ type Agent struct {
 	slots map[protocol.Verb]chan struct{}
 	ctx   context.Context // of Run, for jobs; set before the uplink starts
 
+	scoring atomic.Pointer[string] // the model's id, or protocol.NoModel
+
 	mu      sync.Mutex
 	refused time.Time // when a command without a valid signature was last recorded
 }
@@ -117,19 +120,20 @@ func New(opts Options) (*Agent, error) {
 
 func (a *Agent) assemble(id *agent.Identity, clock *agent.Clock) (err error) {
 	opts := &a.opts
+	model, state := a.model()
+	a.scores(model)
 	dial := opts.Dial
 	if dial == nil {
 		dial = uplink.TLSDialer(opts.Identity, 20*time.Second)
 	}
 	if a.uplink, err = uplink.New(uplink.Options{
 		Tenant: id.Tenant, Device: id.Device, Dial: dial, Spool: a.outbox, Clock: clock,
-		OnCommand: a.obey, OnAssist: func(s protocol.Signal) { a.session.Signal(s) }, OnModel: a.adopt,
+		OnCommand: a.obey, OnAssist: func(s protocol.Signal) { a.session.Signal(s) }, OnModel: a.adopt, Model: func() string { return *a.scoring.Load() },
 		OnAcked: opts.OnAcked, OnRestored: a.restored,
 		Spread: opts.Spread, KeepAlive: opts.KeepAlive, Log: opts.Log,
 	}); err != nil {
 		return err
 	}
-	model, state := a.model()
 	if a.sampler, err = sampler.New(sampler.Options{
 		Source: opts.Driver, Log: a.outbox, Clock: clock,
 		Interval: opts.Interval, Fast: opts.Fast, Calm: opts.Calm, Batch: opts.Batch, Hot: opts.Hot,
@@ -266,6 +270,17 @@ func (a *Agent) adopt(signed []byte) {
 		a.log.Error("risk model not kept", "error", err)
 	}
 	a.sampler.SetModel(m)
+	a.scores(m)
+	a.log.Info("risk model adopted", "model", m.ID())
+}
+
+// scores notes which model the hub scores by, for its state.
+func (a *Agent) scores(m *risk.Model) {
+	id := protocol.NoModel
+	if m != nil {
+		id = m.ID()
+	}
+	a.scoring.Store(&id)
 }
 
 func (a *Agent) saveState(state []byte) {

@@ -72,7 +72,7 @@ func (s *Sampler) predict(ctx context.Context, sample *protocol.Sample) (rose bo
 	}
 	s.hub.high = r.High
 	model := s.hub.observer.Model()
-	e := &protocol.Event{Risk: &protocol.Risk{Model: model.Name, Probability: r.Probability, HorizonS: int64(model.Horizon)}}
+	e := &protocol.Event{Risk: &protocol.Risk{Model: model.ID(), Probability: r.Probability, HorizonS: int64(model.Horizon)}}
 	if !r.High {
 		e.Kind = protocol.EventRiskOver
 		if s.hub.raised != "" {

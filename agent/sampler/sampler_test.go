@@ -263,7 +263,7 @@ func TestAHighRiskIsRaisedWithItsEvidenceAndQuickensThePace(t *testing.T) {
 		t.Fatalf("%d raised, %d over, %d symptoms", len(raised), len(over), len(seen))
 	}
 	e := raised[0]
-	if e.Risk.Model != "test" || e.Risk.Probability < 0.6 || len(e.Risk.Reasons) != 1 || e.Risk.Reasons[0].Feature != "wan_loss" || len(e.Evidence) != 1 {
+	if e.Risk.Model != "test/1" || e.Risk.Probability < 0.6 || len(e.Risk.Reasons) != 1 || e.Risk.Reasons[0].Feature != "wan_loss" || len(e.Evidence) != 1 {
 		t.Errorf("raised %+v, evidence %v", e.Risk, e.Evidence)
 	}
 	var b protocol.Block

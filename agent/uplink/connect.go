@@ -61,9 +61,9 @@ func (u *Uplink) clientOptions(ctx context.Context, lost chan<- error, down chan
 }
 
 func (u *Uplink) state(online bool) []byte {
-	b, err := protocol.Marshal(&protocol.State{Version: protocol.Version, Online: online, Boot: u.opts.Spool.Boot(), Agent: agent.Version})
+	b, err := protocol.Marshal(&protocol.State{Version: protocol.Version, Online: online, Boot: u.opts.Spool.Boot(), Agent: agent.Version, Model: u.opts.Model()})
 	if err != nil {
-		panic(err) // four plain fields
+		panic(err) // plain fields
 	}
 	return b
 }

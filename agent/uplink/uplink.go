@@ -46,6 +46,7 @@ type Options struct {
 	OnCommand  func(signed []byte)
 	OnAssist   func(protocol.Signal)
 	OnModel    func(signed []byte)
+	Model      func() string                                 // the state's Model; nil says nothing of it
 	OnAcked    func(l protocol.Lane, epoch, from, to uint64) // sequences now known to be committed
 	OnRestored func(ctx context.Context, down time.Duration, why string, attempts int)
 
@@ -90,6 +91,9 @@ func New(opts Options) (*Uplink, error) {
 	}
 	if opts.WindowBytes == 0 {
 		opts.WindowBytes = 256 << 10
+	}
+	if opts.Model == nil {
+		opts.Model = func() string { return "" }
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -223,7 +227,7 @@ func (u *Uplink) serve(ctx context.Context, c mqtt.Client, lost <-chan error, do
 			return err
 		case <-u.opts.Spool.Changed():
 		case m := <-down:
-			u.receive(m)
+			u.receive(c, m)
 		case s := <-u.signals:
 			if b, err := protocol.Marshal(&s); err == nil {
 				c.Publish(protocol.Topic(u.opts.Tenant, u.opts.Device, protocol.UpAssist), 1, false, b)
@@ -259,7 +263,7 @@ func (u *Uplink) send(c mqtt.Client) (time.Duration, error) {
 	return next, nil
 }
 
-func (u *Uplink) receive(m mqtt.Message) {
+func (u *Uplink) receive(c mqtt.Client, m mqtt.Message) {
 	_, _, channel, err := protocol.ParseTopic(m.Topic())
 	if err != nil {
 		u.opts.Log.Warn("message on an unknown topic", "error", err)
@@ -282,7 +286,10 @@ func (u *Uplink) receive(m mqtt.Message) {
 		}
 	case protocol.DownModel:
 		if u.opts.OnModel != nil {
-			u.opts.OnModel(m.Payload())
+			before := u.opts.Model()
+			if u.opts.OnModel(m.Payload()); u.opts.Model() != before {
+				c.Publish(protocol.Topic(u.opts.Tenant, u.opts.Device, protocol.UpState), 1, true, u.state(true))
+			}
 		}
 	}
 	if err != nil {

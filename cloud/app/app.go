@@ -31,6 +31,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/httpapi"
 	"github.com/hearthline/hearthline/cloud/notify"
 	"github.com/hearthline/hearthline/cloud/outbreak"
+	"github.com/hearthline/hearthline/cloud/predict"
 	"github.com/hearthline/hearthline/cloud/remedy"
 	"github.com/hearthline/hearthline/cloud/session"
 	"github.com/hearthline/hearthline/cloud/store"
@@ -66,7 +67,8 @@ type Options struct {
 	TURN             *assist.TURNOptions // nil: none; its Secret is made when empty
 
 	// RiskModel, as predict writes it, scores the telemetry of devices that do not score themselves, from
-	// RiskBaseline on where it is given; nil: nothing is predicted here.
+	// RiskBaseline on where it is given; nil: nothing is predicted here. It is also the first version of the
+	// model that hubs get, where there is none yet.
 	RiskModel, RiskBaseline []byte
 
 	Backup func(io.Writer) (int64, error) // copies the store while it is in use; nil where the database has its own tools
@@ -97,6 +99,7 @@ type App struct {
 	sessions *session.Keeper
 	outbreak *outbreak.Outbreak
 	health   *health.Watch
+	rollout  *predict.Rollout
 	gateway  *gateway.Gateway
 	relay    *assist.Relay
 	turn     *assist.TURN
@@ -133,7 +136,11 @@ func New(ctx context.Context, opts Options) (_ *App, err error) {
 		return nil, err
 	}
 	for _, t := range opts.Tenants {
-		if err := errors.Join(a.outbreak.Arm(ctx, t.ID), a.health.Arm(ctx, t.ID)); err != nil {
+		err := errors.Join(a.outbreak.Arm(ctx, t.ID), a.health.Arm(ctx, t.ID), a.rollout.Arm(ctx, t.ID))
+		if err == nil && opts.RiskModel != nil {
+			err = a.rollout.Seed(ctx, t.ID, opts.RiskModel)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -224,12 +231,15 @@ func (a *App) build() (err error) {
 		}
 		observe = p.Observe
 	}
+	if a.rollout, err = newRollout(a); err != nil {
+		return err
+	}
 	var cluster *external.Options
 	if a.opts.Broker != "" {
 		cluster = &external.Options{Broker: a.opts.Broker, Instance: a.opts.Instance}
 	}
 	a.gateway, err = gateway.New(gateway.Options{
-		External: cluster, Observe: observe,
+		External: cluster, Observe: observe, Presented: a.rollout.Presented,
 		DB: a.db, Dir: filepath.Join(a.opts.Data, "gateway"), Devices: presence, Timeline: a.timeline,
 		Telemetry: telemetry.Keeper{}, Presence: presence, Tenants: a.tenants,
 		Listen: a.opts.MQTT, EnrolAt: a.opts.Enrol, Hosts: a.opts.Hosts,
@@ -262,6 +272,7 @@ func (a *App) buildHTTP() error {
 			DB: a.db, Log: a.timeline, Inbox: inbox, Remedy: a.remedy, Sessions: a.sessions,
 			Tenant: a.opts.Tenants[0].ID, Region: a.opts.Region,
 			Live: a.gateway.Waker(), Telemetry: charts{a.db}, Health: scores{a}, Problems: problems{a.db}, Signals: signals{a}, Enrolment: enrolment{a},
+			Models: a.rollout,
 			Backup: a.opts.Backup,
 		},
 		Version: a.opts.Version, Secure: a.opts.Secure || a.opts.Certificate != "", Logger: a.log, Now: a.now,

@@ -83,7 +83,7 @@ func TestAManagerWithPsqlGetsAnswers(t *testing.T) {
 			}
 		}
 		hub := fleet.Presence{Log: log.Append}
-		if err := hub.Came(tx, "h1", "hub1", "1.0", time.Now()); err != nil {
+		if err := hub.Came(tx, "h1", "hub1", "1.0", "", time.Now()); err != nil {
 			return err
 		}
 		return hub.Left(tx, "h1", "hub1", time.Now())

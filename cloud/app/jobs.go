@@ -16,6 +16,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/identity"
 	"github.com/hearthline/hearthline/cloud/notify"
 	"github.com/hearthline/hearthline/cloud/outbreak"
+	"github.com/hearthline/hearthline/cloud/predict"
 	"github.com/hearthline/hearthline/cloud/remedy"
 	"github.com/hearthline/hearthline/cloud/session"
 	"github.com/hearthline/hearthline/cloud/store"
@@ -27,7 +28,7 @@ import (
 // tablesOf lists whatever keeps something.
 var tablesOf = []func() []store.Declared{
 	timeline.Tables, identity.Tables, fleet.Tables, desk.Tables, session.Tables, notify.Tables, access.Tables,
-	remedy.Tables, gateway.Tables, telemetry.Tables, outbreak.Tables, health.Tables,
+	remedy.Tables, gateway.Tables, telemetry.Tables, outbreak.Tables, health.Tables, predict.Tables,
 }
 
 // jobs is the one table of who does what outside of a transaction, by queue.
@@ -46,6 +47,8 @@ func (a *App) jobs() map[string]effects.Handler {
 		session.QueueEnd:   a.endSession,
 		outbreak.QueueScan: a.outbreak.Handle,
 		health.QueueSweep:  a.health.Handle,
+		predict.QueueLook:  a.rollout.Look,
+		predict.QueueSend:  a.rollout.Send,
 	}
 }
 

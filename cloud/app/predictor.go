@@ -114,7 +114,7 @@ func (p *predictor) changed(ctx context.Context, dev deviceKey, home string, r r
 	e := cloud.Entry{
 		ID: protocol.EntryID(cloud.NewID()), Home: home, At: at, Kind: cloud.KindRiskRaised,
 		Subjects: []cloud.Ref{{Type: cloud.RefDevice, ID: dev.device}}, Actor: cloud.Ref{Type: cloud.RefService, ID: "predict"},
-		Risk: &protocol.Risk{Model: p.model.Name, Probability: r.Probability, HorizonS: int64(p.model.Horizon), Reasons: []protocol.Reason{}},
+		Risk: &protocol.Risk{Model: p.model.ID(), Probability: r.Probability, HorizonS: int64(p.model.Horizon), Reasons: []protocol.Reason{}},
 	}
 	if !r.High {
 		ours := p.raised[dev]

@@ -117,6 +117,20 @@ func Devices(tx store.Tx, home string) ([]cloud.Device, error) {
 	return out, nil
 }
 
+// All returns up to limit devices whose ids are above after, by id.
+func All(tx store.Tx, after string, limit int) ([]cloud.Device, error) {
+	var out []cloud.Device
+	for d, err := range devices.Scan(tx, store.Range{Index: "by_device", From: after, Limit: limit + 1}) {
+		if err != nil {
+			return nil, err
+		}
+		if d.ID != after && len(out) < limit {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
 // Find returns up to limit devices whose id or name begins with q.
 func Find(tx store.Tx, q string, limit int) ([]cloud.Device, error) {
 	var out []cloud.Device

@@ -23,8 +23,9 @@ type State struct {
 	Home   string    `json:"home"`
 	Device string    `json:"device"`
 	Online bool      `json:"online"`
-	Since  time.Time `json:"since"` // when Online last changed
-	Agent  string    `json:"agent"` // version of the agent; empty before it was first there
+	Since  time.Time `json:"since"`           // when Online last changed
+	Agent  string    `json:"agent"`           // version of the agent; empty before it was first there
+	Model  string    `json:"model,omitempty"` // risk model that the device scores itself by; see protocol.State
 	Missed bool      `json:"missed"`
 }
 
@@ -39,6 +40,15 @@ var states = store.NewTable("device_states", store.Spec[State]{
 				return nil
 			}
 			return store.Key{s.Device}
+		},
+	}, {
+		Name: "by_model",
+		On:   store.Columns{store.Text("model"), store.Text("device")},
+		Of: func(s *State) store.Key {
+			if s.Model == "" {
+				return nil
+			}
+			return store.Key{s.Model, s.Device}
 		},
 	}},
 })
@@ -66,31 +76,41 @@ func (Presence) Home(tx store.Tx, device string) (string, error) {
 
 // Online returns a page of the devices that are kept as there.
 func (Presence) Online(tx store.Tx, after store.Cursor, limit int) (ids []string, next store.Cursor, err error) {
-	page, next, err := states.Page(tx, store.Range{Index: "by_online", After: after, Limit: limit})
+	page, next, err := There(tx, after, limit)
 	for _, s := range page {
 		ids = append(ids, s.Device)
 	}
 	return ids, next, err
 }
 
-// Came records that a device is there, with the version of its agent ("" when not yet known). The return
-// of one that was missed becomes an entry.
-func (p Presence) Came(tx store.Tx, home, device, agent string, at time.Time) error {
+// Scoring returns a page of the devices, by id, that score themselves by a risk model.
+func Scoring(tx store.Tx, model string, after store.Cursor, limit int) ([]State, store.Cursor, error) {
+	return states.Page(tx, store.Range{Index: "by_model", Prefix: store.Key{model}, After: after, Limit: limit})
+}
+
+// There returns a page of the devices that are there, by id.
+func There(tx store.Tx, after store.Cursor, limit int) ([]State, store.Cursor, error) {
+	return states.Page(tx, store.Range{Index: "by_online", After: after, Limit: limit})
+}
+
+// Came records that a device is there, with the version of its agent and its risk model ("" when not yet
+// known). The return of one that was missed becomes an entry.
+func (p Presence) Came(tx store.Tx, home, device, agent, model string, at time.Time) error {
 	s, err := StateOf(tx, home, device)
 	if err != nil {
 		return err
 	}
 	if agent == "" {
-		agent = s.Agent
+		agent, model = s.Agent, s.Model
 	}
-	if s.Online && s.Agent == agent {
+	if s.Online && s.Agent == agent && s.Model == model {
 		return nil
 	}
 	news := s.Missed || s.Since.IsZero() // it was missed, or never there
 	if !s.Online {
 		s.Since = at.UTC()
 	}
-	s.Online, s.Agent, s.Missed = true, agent, false
+	s.Online, s.Agent, s.Model, s.Missed = true, agent, model, false
 	if err := states.Put(tx, &s); err != nil {
 		return err
 	}

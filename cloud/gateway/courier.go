@@ -28,7 +28,7 @@ func (c courier) State(tenant, device string, s protocol.State) {
 		c.presence.note(at, seen{at: c.now()})
 		return
 	}
-	c.presence.note(at, seen{online: true, agent: s.Agent, at: c.now()})
+	c.says(at, s)
 	select {
 	case c.came <- at:
 	default: // waiting commands have their own next turn

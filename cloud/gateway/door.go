@@ -88,7 +88,7 @@ func (d door) Publish(s *broker.Session, c protocol.Channel, payload []byte) err
 			return err
 		}
 		if st.Online { // its goodbye is followed by the end of the connection
-			d.presence.note(place{s.Tenant, s.Device}, seen{online: true, agent: st.Agent, at: d.now()})
+			d.says(place{s.Tenant, s.Device}, st)
 		}
 	case protocol.UpAssist:
 		var sig protocol.Signal
@@ -118,6 +118,35 @@ func (g *Gateway) unknown(tenant, device string) {
 	}
 	if s, ok := g.broker.Session(tenant, device); ok {
 		s.Close()
+	}
+}
+
+// says takes the state in which a device presents itself.
+func (g *Gateway) says(p place, st protocol.State) {
+	g.presence.note(p, seen{online: true, agent: st.Agent, model: st.Model, at: g.now()})
+	if g.opts.Presented != nil && st.Model != "" {
+		select {
+		case g.models <- scoring{p, st.Model}:
+		default: // it presents itself again when it connects the next time
+		}
+	}
+}
+
+// scoring is a device and the model that it scores by.
+type scoring struct {
+	place
+	model string
+}
+
+// present tells of the devices that have presented themselves.
+func (g *Gateway) present(ctx context.Context) {
+	for {
+		select {
+		case s := <-g.models:
+			g.opts.Presented(ctx, s.tenant, s.device, s.model)
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

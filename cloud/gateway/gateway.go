@@ -48,7 +48,8 @@ type Timeline interface {
 
 // Presence keeps who is there. Came and Left may be told the same thing twice.
 type Presence interface {
-	Came(tx store.Tx, home, device, agent string, at time.Time) error // agent is a version, "" when not yet known
+	// Came says that a device is there, with its agent's version and its risk model; "" when not yet known.
+	Came(tx store.Tx, home, device, agent, model string, at time.Time) error
 	Left(tx store.Tx, home, device string, at time.Time) error
 	// Online returns a page of the tenant's devices that are kept as there.
 	Online(tx store.Tx, after store.Cursor, limit int) (devices []string, next store.Cursor, err error)
@@ -75,6 +76,9 @@ type Options struct {
 
 	// Signal takes a step of a remote session from a device; it must not block. May be nil.
 	Signal func(tenant, device string, s protocol.Signal)
+	// Presented is told which risk model a device scores itself by, when it connects and when it has taken
+	// another. One goroutine calls it; when it is slow, some are left out until they connect again. May be nil.
+	Presented func(ctx context.Context, tenant, device, model string)
 	// Observe takes committed telemetry, in the order of commits; when it is slower than ingest, what it
 	// misses is counted and stays in the store. May be nil.
 	Observe func(ingest.Committed)
@@ -94,12 +98,15 @@ type Gateway struct {
 	link     *external.Link // nil without
 	ingest   *ingest.Pipeline
 	commands *command.Sender
+	key      ed25519.PrivateKey // of commands and models
 	enrol    *enrol.Handler
 	presence *presence
 	observed chan ingest.Committed
 	missed   missed
 	ctx      context.Context // of Run; for the goroutines of connections
 	came     chan place      // devices that have subscribed and may have commands waiting
+
+	models chan scoring // devices that have said by which model they score
 
 	local       wake.Local
 	mqtt, https net.Listener
@@ -119,7 +126,7 @@ func New(opts Options) (*Gateway, error) {
 	if opts.DB == nil || opts.Dir == "" || opts.Devices == nil || opts.Timeline == nil || opts.Telemetry == nil || opts.Presence == nil || opts.Tenants == nil {
 		return nil, errors.New("gateway: DB, Dir, Devices, Timeline, Telemetry, Presence and Tenants are required")
 	}
-	g := &Gateway{opts: opts, log: opts.Logger, now: opts.Clock, came: make(chan place, 1024)}
+	g := &Gateway{opts: opts, log: opts.Logger, now: opts.Clock, came: make(chan place, 1024), models: make(chan scoring, 4096)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -146,6 +153,7 @@ func New(opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	g.key = key
 	g.presence = newPresence(opts.DB, opts.Devices, opts.Presence, g.log)
 	if err := g.build(key); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -248,6 +256,11 @@ func (g *Gateway) Commands() *command.Sender { return g.commands }
 
 // CA is the authority that signs devices.
 func (g *Gateway) CA() *ca.CA { return g.ca }
+
+// SignModel signs an encoded risk model, so that devices take it.
+func (g *Gateway) SignModel(model []byte) ([]byte, error) {
+	return protocol.Sign(protocol.PurposeModel, model, g.key)
+}
 
 // MintToken writes a one-time enrolment token for a device of a home; it works within life.
 func (g *Gateway) MintToken(tx store.Tx, home, device string, life time.Duration) (string, error) {
@@ -354,6 +367,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	start(func() error { return g.serveEnrol(ctx) })
 	start(func() error { g.presence.run(ctx); return nil })
 	start(func() error { g.deliver(ctx); return nil })
+	start(func() error { g.present(ctx); return nil })
 	start(func() error { g.reconcile(ctx); return nil })
 	if g.observed != nil {
 		start(func() error { g.watch(ctx); return nil })

@@ -28,6 +28,7 @@ type place struct{ tenant, device string }
 type seen struct {
 	online bool
 	agent  string // version, "" when not yet known
+	model  string // that it scores by, likewise
 	at     time.Time
 }
 
@@ -39,7 +40,7 @@ func newPresence(db store.DB, devices Devices, keep Presence, log *slog.Logger) 
 func (p *presence) note(at place, s seen) {
 	p.mu.Lock()
 	if was, ok := p.pending[at]; ok && s.agent == "" {
-		s.agent = was.agent
+		s.agent, s.model = was.agent, was.model
 	}
 	p.pending[at] = s
 	p.mu.Unlock()
@@ -114,7 +115,7 @@ func (p *presence) write(ctx context.Context) (ok bool) {
 				return err
 			}
 			if s.online {
-				return p.keep.Came(tx, home, at.device, s.agent, s.at)
+				return p.keep.Came(tx, home, at.device, s.agent, s.model, s.at)
 			}
 			return p.keep.Left(tx, home, at.device, s.at)
 		}})

@@ -76,6 +76,7 @@ func New(opts Options) (*API, error) {
 	a.registerDesk()
 	a.registerSessions()
 	a.registerProvisioning()
+	a.registerModels()
 	a.registerInbox()
 	a.registerStreams()
 	for _, r := range routes {
@@ -117,8 +118,12 @@ func (a *API) operation(id string) huma.Operation {
 }
 
 // handle registers the operation of a route and turns its errors into answers.
-func handle[I, O any](a *API, id string, do func(context.Context, *I) (*O, error)) {
-	huma.Register(a.huma, a.operation(id), func(ctx context.Context, in *I) (*O, error) {
+func handle[I, O any](a *API, id string, do func(context.Context, *I) (*O, error), change ...func(*huma.Operation)) {
+	op := a.operation(id)
+	for _, c := range change {
+		c(&op)
+	}
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)
 		if err != nil {
 			return nil, fault(ctx, a.opts.Logger, id, err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/access"
+	"github.com/hearthline/hearthline/cloud/predict"
 	"github.com/hearthline/hearthline/cloud/remedy"
 	"github.com/hearthline/hearthline/cloud/session"
 	"github.com/hearthline/hearthline/cloud/store"
@@ -31,6 +32,7 @@ type Services struct {
 	Problems  ProblemSource
 	Signals   Signals
 	Enrolment Enrolment
+	Models    *predict.Rollout
 	Backup    func(io.Writer) (int64, error) // writes a consistent copy of the store; nil where the database has its own
 }
 

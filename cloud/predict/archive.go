@@ -30,6 +30,9 @@ type Archive struct {
 	Fleet     Fleet
 	Telemetry Telemetry
 	From, To  time.Time
+	Most      int // histories; 0 means all
+	// Late is for how long after To the timeline is read, for what came of it; 0 reads no further.
+	Late time.Duration
 	// OwnFault says that the service itself was down at a time, so that devices were not heard through no fault of
 	// theirs. Nil: never.
 	OwnFault func(at time.Time) bool
@@ -40,7 +43,7 @@ type Archive struct {
 func (a Archive) Histories(ctx context.Context) iter.Seq2[History, error] {
 	return func(yield func(History, error) bool) {
 		after := ""
-		for {
+		for n := 0; ; {
 			var page []cloud.Device
 			err := a.DB.View(ctx, a.Tenant, func(tx store.Tx) (err error) {
 				page, err = a.Fleet.Devices(tx, after, 100)
@@ -56,7 +59,8 @@ func (a Archive) Histories(ctx context.Context) iter.Seq2[History, error] {
 				if err == nil && h.Samples == nil {
 					continue
 				}
-				if !yield(h, err) || err != nil {
+				n++
+				if !yield(h, err) || err != nil || n == a.Most {
 					return
 				}
 			}
@@ -88,7 +92,7 @@ func (a Archive) history(ctx context.Context, d cloud.Device) (History, error) {
 			}
 			fresh := 0
 			for _, e := range page {
-				if e.At.Before(a.To) && !have[e.ID] {
+				if e.At.Before(a.To.Add(a.Late)) && !have[e.ID] {
 					have[e.ID] = true
 					entries = append(entries, e)
 					fresh++
@@ -99,7 +103,7 @@ func (a Archive) history(ctx context.Context, d cloud.Device) (History, error) {
 			}
 			from = page[len(page)-1].At // its neighbours of the same moment come again and are known
 		}
-		h.Faults = Labels(entries, d.ID, a.To, a.OwnFault)
+		h.Faults = Labels(entries, d.ID, a.To.Add(a.Late), a.OwnFault)
 		return nil
 	})
 	return h, err
@@ -132,18 +136,19 @@ func inOrder(rows []protocol.Sample) iter.Seq[Sample] {
 // FeltBefore is for how long before a customer speaks of a fault it counts as having been there.
 const FeltBefore = 30 * time.Minute
 
-// Labels reads from a home's timeline when the connection of a device failed: the times it was offline, and those
-// that ended in a ticket about a segment of its connection, from the first thing the ticket follows from. What a
-// customer told us of began FeltBefore earlier. A silence that began while the service was down is left unclear. The
-// entries are in order of time; end is where they end.
+// Labels reads from a home's timeline when the connection of a device failed: the times it was offline, those that
+// ended in a ticket about a segment of its connection, from the first thing the ticket follows from, and symptoms that
+// a fix ended. What a customer told us of began FeltBefore earlier. Two things are left unclear: a silence that began
+// while the service was down, and a risk that a fix ended before anything showed, for nobody knows what would have
+// come. The entries are in order of time; end is where they end.
 func Labels(entries []cloud.Entry, device string, end time.Time, ownFault func(time.Time) bool) []Fault {
 	var out []Fault
 	var offline *cloud.Entry
 	at := make(map[protocol.EntryID]*cloud.Entry, len(entries))
-	add := func(from, to time.Time, kind string) {
+	add := func(from, to time.Time, kind string, unclear bool) {
 		out = append(out, Fault{
 			From: float64(from.UnixMilli()) / 1000, To: float64(to.UnixMilli()) / 1000, Kind: kind,
-			Unclear: ownFault != nil && ownFault(from),
+			Unclear: unclear || ownFault != nil && ownFault(from),
 		})
 	}
 	for i := range entries {
@@ -159,24 +164,28 @@ func Labels(entries []cloud.Entry, device string, end time.Time, ownFault func(t
 			}
 		case cloud.KindDeviceOnline:
 			if offline != nil {
-				add(offline.At, e.At, "offline")
+				add(offline.At, e.At, "offline", false)
 				offline = nil
 			}
 		case cloud.KindTicketOpened:
 			if s := e.Args["segment"]; s != "" && s != string(protocol.SegmentUnknown) {
-				add(began(e, at), e.At, s)
+				from, _ := began(e, at)
+				add(from, e.At, s, false)
 			}
+		case cloud.Kind(protocol.EventFixVerified):
+			from, felt := began(e, at)
+			add(from, e.At, "repaired", !felt)
 		}
 	}
 	if offline != nil {
-		add(offline.At, end, "offline")
+		add(offline.At, end, "offline", false)
 	}
 	return out
 }
 
-// began is when the first cause of an entry was seen or felt.
-func began(e *cloud.Entry, known map[protocol.EntryID]*cloud.Entry) time.Time {
-	first := e.At
+// began is when the first cause of an entry was seen or felt; felt is false when a risk was all there was.
+func began(e *cloud.Entry, known map[protocol.EntryID]*cloud.Entry) (first time.Time, felt bool) {
+	first = e.At
 	seen := map[protocol.EntryID]bool{}
 	todo := []*cloud.Entry{e}
 	for len(todo) > 0 {
@@ -190,6 +199,7 @@ func began(e *cloud.Entry, known map[protocol.EntryID]*cloud.Entry) time.Time {
 		if c.Kind == cloud.KindContact {
 			at = at.Add(-FeltBefore)
 		}
+		felt = felt || c.Kind == cloud.KindContact || c.Kind == cloud.Kind(protocol.EventSymptom)
 		if at.Before(first) {
 			first = at
 		}
@@ -199,5 +209,5 @@ func began(e *cloud.Entry, known map[protocol.EntryID]*cloud.Entry) time.Time {
 			}
 		}
 	}
-	return first
+	return first, felt
 }

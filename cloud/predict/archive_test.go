@@ -43,6 +43,12 @@ func TestTheTimelineTellsWhenAConnectionFailed(t *testing.T) {
 			entry("c", 40*time.Minute, cloud.KindContact, nil), entry("t", 41*time.Minute, cloud.KindTicketOpened, seg, "c"),
 		}, []string{"isp 10-41"}},
 		{"a ticket about something else", []cloud.Entry{entry("t", 7*time.Minute, cloud.KindTicketOpened, map[string]string{"segment": string(protocol.SegmentUnknown)})}, nil},
+		{"a symptom that a fix ended", []cloud.Entry{
+			entry("s", 5*time.Minute, "symptom.seen", nil), entry("r", 6*time.Minute, cloud.KindRiskRaised, nil), entry("f", 8*time.Minute, "fix.verified", nil, "r", "s"),
+		}, []string{"repaired 5-8"}},
+		{"a risk that a fix ended", []cloud.Entry{
+			entry("r", 6*time.Minute, cloud.KindRiskRaised, nil), entry("f", 8*time.Minute, "fix.verified", nil, "r"),
+		}, []string{"repaired 6-8?"}},
 		{"causes in a ring", []cloud.Entry{entry("t", 7*time.Minute, cloud.KindTicketOpened, seg, "t")}, []string{"isp 7-7"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -81,14 +81,17 @@ func TestTrainingSaysWhatItLacks(t *testing.T) {
 func TestACandidateIsComparedOnHomesOfToday(t *testing.T) {
 	today := village(6, 50, true) // now it is the resolvers that fail
 	old, fresh := trained(t, 6, 1, false, 1).Model, trained(t, 6, 2, true, 2).Model
-	gain, doubt, err := Compare(t.Context(), today, old, fresh, hubPlan())
+	tally, err := Compare(t.Context(), today, old, fresh, hubPlan())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if gain < 0.05 || gain < 2*doubt {
+	if gain, doubt := tally.Gain(); gain < 0.05 || gain < 2*doubt {
 		t.Errorf("the fresh model gains %.3f ± %.3f", gain, doubt)
 	}
-	if gain, doubt, _ = Compare(t.Context(), today, old, old, hubPlan()); gain != 0 || doubt != 0 {
+	if tally, err = Compare(t.Context(), today, old, old, hubPlan()); err != nil {
+		t.Fatal(err)
+	}
+	if gain, doubt := tally.Gain(); gain != 0 || doubt != 0 {
 		t.Errorf("a model gains %v ± %v over itself", gain, doubt)
 	}
 }

@@ -20,6 +20,7 @@ var commands = []struct {
 	{"backup", "write a backup of the store while nothing else has it open", backup},
 	{"restore", "make a new store from a backup", restore},
 	{"check", "look whether the store is consistent", check},
+	{"train", "fit a risk model to what the store holds, for hearthctl models add", train},
 	{"openapi", "print the OpenAPI document of the API", printOpenAPI},
 }
 

@@ -83,9 +83,16 @@ func problem(resp *http.Response) error {
 }
 
 func (s *service) open(ctx context.Context, path string, query url.Values) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path+"?"+query.Encode(), nil)
+	return s.request(ctx, http.MethodGet, path+"?"+query.Encode(), nil)
+}
+
+func (s *service) request(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Authorization", "Bearer "+s.token)
 	req.Header.Set("Accept-Language", s.lang)
@@ -98,7 +105,19 @@ func (s *service) open(ctx context.Context, path string, query url.Values) (*htt
 }
 
 func (s *service) get(ctx context.Context, path string, query url.Values, out any) error {
-	resp, err := s.open(ctx, path, query)
+	return s.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, out)
+}
+
+func (s *service) post(ctx context.Context, path string, in, out any) error {
+	b, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	return s.call(ctx, http.MethodPost, path, bytes.NewReader(b), out)
+}
+
+func (s *service) call(ctx context.Context, method, path string, body io.Reader, out any) error {
+	resp, err := s.request(ctx, method, path, body)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ var commands = []struct {
 	{"show", "verify a signed plan and print it", showPlan},
 	{"find", "look a customer up by phone, name, e-mail, account or device", find},
 	{"backup", "take a backup of the store of a running service", backup},
+	{"models", "list the versions of the hubs' risk model, add one, start and stop roll-outs", models},
 	{"timeline", "print the timeline of a home as a table, and follow it", timeline},
 }
 

@@ -3,6 +3,7 @@ package risk
 import (
 	"errors"
 	"fmt"
+	"strconv"
 )
 
 // Limits of a model's parts.
@@ -32,6 +33,9 @@ type Model struct {
 
 	layout *Layout
 }
+
+// ID names one version of a model, such as "home/3".
+func (m *Model) ID() string { return m.Name + "/" + strconv.FormatUint(m.Version, 10) }
 
 // Part is one voice of the model: a linear logit or an ensemble of trees, exactly one of the two.
 type Part struct {

@@ -12,6 +12,10 @@ const (
 	writeTimeout = 10 * time.Second // a client that takes nothing for so long is gone
 	maxPending   = 512 << 10        // bytes waiting to be written; a client that lets more pile up is not reading
 	keepBuffer   = 1 << 10          // a larger buffer is given back once it is empty
+
+	// A PUBACK of a record waits so long for the ack of its commit, which says more and comes within it
+	// unless the store is slow: both then go in one segment, and wake the device once.
+	holdPuback = 100 * time.Millisecond
 )
 
 var errSlow = errors.New("client does not read: too much is waiting to be written")
@@ -21,7 +25,7 @@ var errSlow = errors.New("client does not read: too much is waiting to be writte
 // Reading, it hands packets on where they lie in its buffer. Writing, it gathers: a client that sends
 // twenty records in one segment gets its twenty PUBACKs in one segment too, because what the reading
 // goroutine writes waits until that goroutine is about to read again. What other goroutines write
-// meanwhile goes along; when nobody is about to flush, a goroutine that lives only until the buffer is
+// meanwhile goes along, and the PUBACKs of records wait a moment for the ack of their commit; when nobody is about to flush, a goroutine that lives only until the buffer is
 // empty does. So an idle connection costs no writer, and a client that does not read blocks nobody but
 // itself.
 type conn struct {
@@ -36,8 +40,9 @@ type conn struct {
 
 	mu       sync.Mutex
 	pending  []byte
-	flushing bool // some goroutine is writing and will take what is pending
-	soon     bool // the reading goroutine is at work and will flush before it reads again
+	held     *time.Timer // what is pending may wait until it fires; nil when it may not
+	flushing bool        // some goroutine is writing and will take what is pending
+	soon     bool        // the reading goroutine is at work and will flush before it reads again
 	err      error
 }
 
@@ -45,25 +50,64 @@ type conn struct {
 func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.queue(p)
+	c.release()
+	c.kick()
 	if c.err != nil {
 		return 0, c.err
 	}
-	if len(c.pending)+len(p) > maxPending {
+	return len(p), nil
+}
+
+// hold queues p, which may wait for holdPuback.
+func (c *conn) hold(p []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) == 0 && c.held == nil {
+		c.held = time.AfterFunc(holdPuback, c.overdue)
+	}
+	c.queue(p)
+	c.kick()
+}
+
+// overdue ends the wait of what is held.
+func (c *conn) overdue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = nil
+	c.kick()
+}
+
+// release lets go what is held. c.mu is held.
+func (c *conn) release() {
+	if c.held != nil {
+		c.held.Stop()
+		c.held = nil
+	}
+}
+
+// queue adds to what is pending. c.mu is held.
+func (c *conn) queue(p []byte) {
+	if c.err == nil && len(c.pending)+len(p) > maxPending {
 		c.err = errSlow
 		c.Conn.Close() // wakes the reading goroutine, which ends the session
-		return 0, c.err
 	}
-	c.pending = append(c.pending, p...)
-	c.kick()
-	return len(p), nil
+	if c.err == nil {
+		c.pending = append(c.pending, p...)
+	}
 }
 
 // kick starts a writer unless somebody will write anyway. c.mu is held.
 func (c *conn) kick() {
-	if len(c.pending) > 0 && !c.flushing && !c.soon && c.err == nil {
+	if !c.soon && c.due() {
 		c.flushing = true
 		go c.flush()
 	}
+}
+
+// due says that something is to be written and nobody does. c.mu is held.
+func (c *conn) due() bool {
+	return len(c.pending) > 0 && c.held == nil && !c.flushing && c.err == nil
 }
 
 // flush writes until nothing is pending. The caller has set c.flushing.
@@ -74,6 +118,7 @@ func (c *conn) flush() {
 	for c.err == nil && len(c.pending) > 0 {
 		out := c.pending
 		c.pending = empty
+		c.release()
 		c.mu.Unlock()
 		c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		_, err := c.Conn.Write(out)
@@ -96,7 +141,7 @@ func (c *conn) flush() {
 func (c *conn) rest() {
 	c.mu.Lock()
 	c.soon = false
-	mine := len(c.pending) > 0 && !c.flushing && c.err == nil
+	mine := c.due()
 	c.flushing = c.flushing || mine
 	c.mu.Unlock()
 	if mine {
@@ -115,7 +160,8 @@ func (c *conn) work() {
 func (c *conn) Close() error {
 	c.mu.Lock()
 	c.soon = false
-	mine := len(c.pending) > 0 && !c.flushing && c.err == nil
+	c.release()
+	mine := c.due()
 	c.flushing = c.flushing || mine
 	c.mu.Unlock()
 	if mine {

@@ -153,8 +153,14 @@ func (c *conn) publish(first byte, body []byte) error {
 	if err := c.b.opts.Handler.Publish(c.session, ch, rest); err != nil {
 		return err
 	}
-	if qos == 1 {
-		c.Write([]byte{packets.Puback << 4, 2, id[0], id[1]})
+	if qos == 0 {
+		return nil
+	}
+	puback := [...]byte{packets.Puback << 4, 2, id[0], id[1]}
+	if _, ok := ch.Lane(); ok {
+		c.hold(puback[:])
+	} else {
+		c.Write(puback[:])
 	}
 	return nil
 }

@@ -328,7 +328,7 @@ func (r *Registry) drifted(t Tally) string {
 	ratio := t.Observed / t.Predicted
 	if math.Abs(t.Drift()) > limit && (ratio > 1.5 || ratio < 0.5) {
 		lo, hi := t.Interval(limit)
-		return fmt.Sprintf("calibration has drifted: %.1f faults were predicted in service and %.1f came, %.2f to %.2f times as many", t.Predicted, t.Observed, lo, hi)
+		return fmt.Sprintf("calibration has drifted: %.0f moments before a fault were predicted in service and %.0f came, %.2f to %.2f times as many", t.Predicted, t.Observed, lo, hi)
 	}
 	return ""
 }

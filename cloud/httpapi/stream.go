@@ -125,6 +125,41 @@ func (a *API) changes(tenant string, homes ...string) (func(context.Context, sen
 	}, nil
 }
 
+// signals passes on what the device says in a session until the caller is gone, and "alive" every
+// LookAgain: people may take long to agree to a session, and no proxy may end the stream meanwhile.
+func (a *API) signals(tenant, device, session string) func(context.Context, send) error {
+	return func(ctx context.Context, send send) error {
+		ctx, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		var mu sync.Mutex // one event after the other
+		wg.Go(func() {
+			alive := time.NewTicker(LookAgain)
+			defer alive.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-alive.C:
+				}
+				mu.Lock()
+				err := send("alive", Alive{})
+				mu.Unlock()
+				if err != nil {
+					cancel()
+					return
+				}
+			}
+		})
+		return a.Signals.Watch(ctx, tenant, device, session, func(sig protocol.Signal) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return send("signal", Signal{Kind: sig.Kind, Body: sig.Body})
+		})
+	}
+}
+
 // backup streams the store. A reader finds out by the checksum whether it has all of it.
 func (a *API) backup(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
 	if a.Backup == nil {
@@ -169,7 +204,7 @@ func (a *API) registerStreams() {
 		}
 		return a.changes(c.tenant, homes...)
 	})
-	stream(a, "signals", map[string]any{"signal": Signal{}}, func(ctx context.Context, in *InSession) (func(context.Context, send) error, error) {
+	stream(a, "signals", map[string]any{"signal": Signal{}, "alive": Alive{}}, func(ctx context.Context, in *InSession) (func(context.Context, send) error, error) {
 		if a.Signals == nil {
 			return nil, missing("remote assistance")
 		}
@@ -181,10 +216,6 @@ func (a *API) registerStreams() {
 		if s.State == "closed" {
 			return nil, cloud.Errorf(cloud.CodeConflict, "the session is closed")
 		}
-		return func(ctx context.Context, send send) error {
-			return a.Signals.Watch(ctx, tenant, s.Device, s.ID, func(sig protocol.Signal) error {
-				return send("signal", Signal{Kind: sig.Kind, Body: sig.Body})
-			})
-		}, nil
+		return a.signals(tenant, s.Device, s.ID), nil
 	})
 }

@@ -282,6 +282,9 @@ type Changed struct {
 	Home string `json:"home"`
 }
 
+// Alive says that a stream stands though nothing came for a while.
+type Alive struct{}
+
 // DeadJob is work that was given up after many attempts and waits for a person.
 type DeadJob struct {
 	Queue    string    `json:"queue"`

@@ -42,7 +42,8 @@ type Options struct {
 	Hot       time.Duration // the same while something is wrong; 0 means 2s
 	MaxBytes  int64         // of the outbox on disk; 0 means 64 MiB
 	MaxMemory int           // of telemetry in memory; 0 means 1 MiB
-	Spread    time.Duration // reconnecting begins at a random moment within this; 0 means 40s
+	Spread    time.Duration // connecting begins at a random moment within this, after a start too; 0 means 40s (see uplink)
+	AtOnce    bool          // the first attempt comes without Spread: the device was just enrolled
 	KeepAlive time.Duration // 0 means 30s
 
 	Model    []byte   // encoded risk model to begin with; empty: none until the cloud sends one
@@ -130,7 +131,7 @@ func (a *Agent) assemble(id *agent.Identity, clock *agent.Clock) (err error) {
 		Tenant: id.Tenant, Device: id.Device, Dial: dial, Spool: a.outbox, Clock: clock,
 		OnCommand: a.obey, OnAssist: func(s protocol.Signal) { a.session.Signal(s) }, OnModel: a.adopt, Model: func() string { return *a.scoring.Load() },
 		OnAcked: opts.OnAcked, OnRestored: a.restored,
-		Spread: opts.Spread, KeepAlive: opts.KeepAlive, Log: opts.Log,
+		Spread: opts.Spread, AtOnce: opts.AtOnce, KeepAlive: opts.KeepAlive, Log: opts.Log,
 	}); err != nil {
 		return err
 	}

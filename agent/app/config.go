@@ -31,7 +31,7 @@ type Config struct {
 	Calm      time.Duration // calm_interval: after half an hour without a symptom (as interval)
 	Batch     time.Duration // batch: age at which telemetry is sent (5m)
 	Hot       time.Duration // hot_batch: the same while something is wrong (2s)
-	Spread    time.Duration // reconnect_spread: reconnecting begins at a random moment within this (40s)
+	Spread    time.Duration // reconnect_spread: connecting begins at a random moment within this, after a start too, but not after enrolment (40s)
 	KeepAlive time.Duration // keep_alive: a dead network is noticed within this plus 10s (30s)
 	MaxBytes  int64         // outbox_max_bytes: quota on disk (67108864)
 	MaxMemory int64         // outbox_max_memory: of telemetry, bytes (1048576)

@@ -26,7 +26,7 @@ func Serve(ctx context.Context, c *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	id, err := identity(ctx, how, log)
+	id, fresh, err := identity(ctx, how, log)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func Serve(ctx context.Context, c *Config, log *slog.Logger) error {
 	opts := Options{
 		Dir: c.DataDir, Driver: driver, Identity: keeper.Identity,
 		Interval: c.Interval, Fast: c.Fast, Calm: c.Calm, Batch: c.Batch, Hot: c.Hot,
-		MaxBytes: c.MaxBytes, MaxMemory: int(c.MaxMemory), Spread: c.Spread, KeepAlive: c.KeepAlive,
+		MaxBytes: c.MaxBytes, MaxMemory: int(c.MaxMemory), Spread: c.Spread, AtOnce: fresh, KeepAlive: c.KeepAlive,
 		Assist: c.Assist, Log: log.With("device", id.Device),
 	}
 	if opts.Model, err = optional(c.ModelFile, "risk_model_file"); err != nil {
@@ -127,26 +127,26 @@ func built() time.Time {
 	return time.Time{}
 }
 
-// identity loads the identity, or enrols until the cloud says yes or a final no.
-func identity(ctx context.Context, how enrol.Options, log *slog.Logger) (*agent.Identity, error) {
-	id, err := enrol.Load(how.Dir)
+// identity loads the identity, or enrols until the cloud says yes or a final no; then it is fresh.
+func identity(ctx context.Context, how enrol.Options, log *slog.Logger) (id *agent.Identity, fresh bool, err error) {
+	id, err = enrol.Load(how.Dir)
 	if !errors.Is(err, enrol.ErrNone) {
-		return id, err
+		return id, false, err
 	}
 	for _, need := range []struct{ key, value string }{{"enrol_url", how.URL}, {"enrol_token", how.Token}} {
 		if need.value == "" {
-			return nil, fmt.Errorf("configuration: key %q is missing: the device is not enrolled yet", need.key)
+			return nil, false, fmt.Errorf("configuration: key %q is missing: the device is not enrolled yet", need.key)
 		}
 	}
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		id, err := enrol.First(ctx, how)
 		if err == nil || errors.Is(err, enrol.ErrRefused) || ctx.Err() != nil {
-			return id, err
+			return id, true, err
 		}
 		log.Warn("not enrolled, trying again", "error", err)
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		case <-time.After(rand.N(wait)):
 		}
 	}

@@ -4,7 +4,7 @@
 // do and one that forgets loses nothing. paho is used as a plain client: it keeps no queue, stores no
 // message and never reconnects by itself.
 //
-//	connect (full jitter) -> subscribe -> say online -> send from the last ack, events first
+//	connect (with jitter) -> subscribe -> say online -> send from the last ack, events first
 //	      ^                                                |
 //	      +--- lost, or silent for too long ---------------+ resend on timeout or when acks stand still
 package uplink
@@ -50,8 +50,16 @@ type Options struct {
 	OnAcked    func(l protocol.Lane, epoch, from, to uint64) // sequences now known to be committed
 	OnRestored func(ctx context.Context, down time.Duration, why string, attempts int)
 
-	Spread        time.Duration // the first attempt comes at a random moment within this, so that a street that regains power does not come back in one second; 0 means 40s
-	MaxBackoff    time.Duration // later attempts within up to this; 0 means 60s
+	// Spread is the range of the random moment at which the first attempt comes, after a start as after a loss.
+	// 0 means 40s: a town whose power returns, or a cloud that was restarted, then sees 2.5 % of its devices in
+	// a second, and the last of them long before anybody asks where they are. Shorter is faster for one home
+	// and worse for all: half of it doubles what the cloud must be able to shake hands with.
+	Spread time.Duration
+	// AtOnce makes the very first attempt without Spread, for a device that was just enrolled: a person stands
+	// before it and waits, and enrolments do not come by the town.
+	AtOnce bool
+
+	MaxBackoff    time.Duration // later attempts come within this, in its second half; 0 means 60s
 	KeepAlive     time.Duration // 0 means 30s; a dead network is noticed within this plus 10s
 	AckTimeout    time.Duration // unacknowledged records are sent again after this, doubled each time; 0 means 10s
 	WindowRecords int           // unacknowledged records in flight per lane; 0 means 256
@@ -126,8 +134,12 @@ func (u *Uplink) Signal(s protocol.Signal) bool {
 // Run connects and reconnects until ctx ends; then it says goodbye and returns nil.
 func (u *Uplink) Run(ctx context.Context) error {
 	u.since = time.Now()
-	for {
-		if !sleep(ctx, u.backoff()) {
+	wait := u.backoff()
+	if u.opts.AtOnce {
+		wait = 0
+	}
+	for ; ; wait = u.backoff() {
+		if !sleep(ctx, wait) {
 			return nil
 		}
 		u.tries++
@@ -144,11 +156,16 @@ func (u *Uplink) Run(ctx context.Context) error {
 	}
 }
 
-// backoff is full jitter: a random moment within a range that doubles with every failed attempt
-// (M. Brooker, "Exponential Backoff And Jitter", 2015).
+// backoff is full jitter for the first attempt and equal jitter for those after it, within a range that
+// doubles (M. Brooker, "Exponential Backoff And Jitter", 2015). With full jitter throughout, second attempts
+// would fall among the first ones of others: a cloud that is back after half a minute would meet twice as
+// many in a second.
 func (u *Uplink) backoff() time.Duration {
 	limit := min(u.opts.Spread<<min(u.tries, 10), max(u.opts.MaxBackoff, u.opts.Spread))
-	return rand.N(limit)
+	if u.tries == 0 {
+		return rand.N(limit)
+	}
+	return limit/2 + rand.N(limit-limit/2)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

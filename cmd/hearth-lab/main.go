@@ -23,6 +23,7 @@ import (
 	"github.com/hearthline/hearthline/cmd/hearth-lab/linkfault"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/outbreak"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/report"
+	"github.com/hearthline/hearthline/cmd/hearth-lab/restart"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/storebench"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/wire"
 )
@@ -47,6 +48,7 @@ var tools = []tool{
 	{"idle", "what a connected, silent device costs the cloud, and how fast a fleet is back", ingest.RunIdle},
 	{"ingest", "durable ingest beside mosquitto, paho and bbolt", ingest.Run},
 	{"outbreak", "finds a cohort of devices that goes bad; makes and judges such fleets", outbreak.Run},
+	{"restart", "thousands of real agents start at once, or lose the cloud at once: how they come back", restart.Run},
 	{"store", "fills a store and measures what people wait for, beside the raw engine", storebench.Run},
 	{"report", "judges the link fault models: tables, intervals, plots", report.Run},
 	{"wire", "bytes and nanoseconds per telemetry value", wire.Run},

@@ -109,10 +109,12 @@ func (s *screen) next(ctx context.Context) (told time.Time, err error) {
 	return told, err
 }
 
-// forget takes what the stream has said so far as seen.
-func (s *screen) forget() {
-	for len(s.told) > 0 {
-		<-s.told
+// forget takes what the streams have said so far as seen.
+func forget(screens []*screen) {
+	for _, s := range screens {
+		for len(s.told) > 0 {
+			<-s.told
+		}
 	}
 }
 
@@ -168,9 +170,7 @@ func allShow(ctx context.Context, screens []*screen, text string, within time.Du
 func passage(ctx context.Context, screens []*screen, happen func(n int) (text string, err error)) (Passage, error) {
 	var told, shown []time.Duration
 	for n := range liveEvents {
-		for _, s := range screens {
-			s.forget()
-		}
+		forget(screens)
 		begun := time.Now()
 		text, err := happen(n)
 		if err != nil {
@@ -233,7 +233,9 @@ func (c *cluster) watchThroughRestart(ctx context.Context, pause func(time.Durat
 		return err
 	}
 	c.broker.Kill()
-	if err := errors.Join(pause(2*time.Second), note("nobody was woken"), c.broker.Start()); err != nil {
+	err = pause(2 * time.Second)
+	forget(screens)
+	if err := errors.Join(err, note("nobody was woken"), c.broker.Start()); err != nil {
 		return err
 	}
 	back := time.Now()

@@ -23,44 +23,53 @@ var (
 	stringMapType = reflect.TypeFor[map[string]string]()
 )
 
-// setTime takes 2026-03-01T12:00:00.123456789Z, with or without a fraction, as UTC times are written.
-func setTime(v reflect.Value, s string) error {
+// parseTime takes 2026-03-01T12:00:00.123456789Z, with or without a fraction, as UTC times are written.
+func parseTime(s string) (time.Time, error) {
 	if len(s) < 20 || len(s) > 30 || s[len(s)-1] != 'Z' || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
-		return errSlow
+		return time.Time{}, errSlow
 	}
-	bad := false
-	number := func(digits string) (n int) {
-		for _, c := range []byte(digits) {
-			bad = bad || c < '0' || c > '9'
-			n = 10*n + int(c-'0')
-		}
-		return n
+	year, month, day := 100*digits(s[0:2])+digits(s[2:4]), digits(s[5:7]), digits(s[8:10])
+	hour, minute, second := digits(s[11:13]), digits(s[14:16]), digits(s[17:19])
+	if year < 0 || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 {
+		return time.Time{}, errSlow
 	}
-	year, month, day := number(s[:4]), number(s[5:7]), number(s[8:10])
-	hour, minute, second := number(s[11:13]), number(s[14:16]), number(s[17:19])
 	nano := 0
 	if frac := s[19 : len(s)-1]; frac != "" {
 		if frac[0] != '.' || len(frac) == 1 {
-			return errSlow
+			return time.Time{}, errSlow
 		}
-		nano = number(frac[1:])
+		for _, c := range []byte(frac[1:]) {
+			if c < '0' || c > '9' {
+				return time.Time{}, errSlow
+			}
+			nano = 10*nano + int(c-'0')
+		}
 		for range 10 - len(frac) {
 			nano *= 10
 		}
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second, nano, time.UTC)
-	if bad || t.Day() != day || t.Month() != time.Month(month) || hour > 23 || minute > 59 || second > 59 {
-		return errSlow
+	if day > 28 && t.Day() != day { // a day that its month does not have
+		return time.Time{}, errSlow
 	}
-	*v.Addr().Interface().(*time.Time) = t
-	return nil
+	return t, nil
+}
+
+// digits is the number that two digits make, far below zero when they are none.
+func digits(s string) int {
+	a, b := s[0]-'0', s[1]-'0'
+	if a > 9 || b > 9 {
+		return -1 << 20
+	}
+	return int(a)*10 + int(b)
 }
 
 // field is where a name of a document goes.
 type field[P any] struct {
-	name  string
-	index int
-	read  P
+	name   string
+	index  int
+	offset uintptr
+	read   P
 }
 
 // structFields lists the fields of a struct, unless it uses what only the library knows: embedding, names
@@ -89,7 +98,7 @@ func structFields[P any](t reflect.Type, not string, compile func(reflect.Type) 
 			return nil, nil, false
 		}
 		byName[name] = len(fields)
-		fields = append(fields, field[P]{name, i, compile(f.Type)})
+		fields = append(fields, field[P]{name, i, f.Offset, compile(f.Type)})
 	}
 	return fields, byName, true
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // jsonProgram decodes one value at d into v, which is settable and zero. It has seen that it is not null.
@@ -178,7 +179,9 @@ func (c *jsonCompiler) make(t reflect.Type) jsonProgram {
 			if err != nil {
 				return err
 			}
-			return setTime(v, s)
+			at, err := parseTime(s)
+			*v.Addr().Interface().(*time.Time) = at
+			return err
 		}
 	}
 	for _, w := range jsonOwnWays {

@@ -64,6 +64,7 @@ type tableNames struct {
 	schema  *store.Schema
 	primary []byte
 	indexes [][]byte
+	orders  []store.Columns // of the primary key and then of each index
 }
 
 // Open opens or creates the file and brings its tables to their declarations. It waits at most a second
@@ -118,8 +119,9 @@ func Open(opts Options, tables ...store.Declared) (*DB, error) {
 	for i, d := range tables {
 		s := d.Schema()
 		db.tables[s] = i
-		n := tableNames{schema: s, primary: []byte("table/" + s.Name)}
-		for _, ix := range s.Indexes {
+		n := tableNames{schema: s, primary: []byte("table/" + s.Name), orders: []store.Columns{s.Order(-1)}}
+		for j, ix := range s.Indexes {
+			n.orders = append(n.orders, s.Order(j))
 			n.indexes = append(n.indexes, []byte("index/"+s.Name+"/"+ix.Name))
 		}
 		db.names = append(db.names, n)

@@ -17,9 +17,13 @@ type session struct {
 	tx     *bbolt.Tx
 	tables []openTable // by the table's place in db.names; opened on first use
 	writes int         // changes so far; a scan looks at it to see whether its cursor is still good
-	key    []byte      // scratch
+	key    []byte      // scratch, at first in room
 	keys   []store.Key // scratch
+	room   [keyRoom]byte
 }
+
+// keyRoom is what most keys fit into, so that making one allocates once or not at all.
+const keyRoom = 96
 
 // openTable is a table's buckets, each opened when it is first needed: that is a search of its own.
 type openTable struct {
@@ -48,7 +52,9 @@ func (db *DB) begin(writable bool) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	return &session{db: db, tx: tx, tables: make([]openTable, len(db.names))}, nil
+	s := &session{db: db, tx: tx, tables: make([]openTable, len(db.names))}
+	s.key = s.room[:0]
+	return s, nil
 }
 
 func (s *session) open(schema *store.Schema) (*openTable, error) {

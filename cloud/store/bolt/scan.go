@@ -16,11 +16,11 @@ type span struct {
 }
 
 func (t *txn) span(s *store.Schema, order store.Columns, r store.Range) (span, error) {
-	base, err := store.AppendKey(bytes.Clone(t.start()), order, r.Prefix)
+	base, err := store.AppendKey(append(make([]byte, 0, keyRoom), t.start()...), order, r.Prefix)
 	if err != nil {
 		return span{}, err
 	}
-	sp := span{lo: base, hi: successor(base)}
+	sp := span{lo: base}
 	bound := func(part any) ([]byte, error) {
 		if len(r.Prefix) == len(order) {
 			return nil, fmt.Errorf("%w: bound behind the last column", store.ErrInvalid)
@@ -36,6 +36,8 @@ func (t *txn) span(s *store.Schema, order store.Columns, r store.Range) (span, e
 		if sp.hi, err = bound(r.To); err != nil {
 			return span{}, err
 		}
+	} else {
+		sp.hi = successor(base)
 	}
 	pos, err := r.After.Pos(order)
 	if err != nil {
@@ -94,7 +96,7 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 	if err != nil {
 		return err
 	}
-	sp, err := t.span(s, s.Order(ix), r)
+	sp, err := t.span(s, tab.names.orders[ix+1], r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
@@ -113,6 +115,9 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 	)
 	for sp.holds(k) {
 		if ix >= 0 {
+			if row == nil {
+				row = make([]byte, 0, keyRoom)
+			}
 			row = append(row[:0], k[:skip]...)
 			row = append(row, store.SkipKey(k[skip:], s.Indexes[ix].On)...)
 			if v = tab.lookup(row); v == nil {

@@ -101,10 +101,10 @@ func (k *keeper) fault(f Fault, on bool) error {
 	switch f.Kind {
 	case "bandwidth":
 		if !on {
-			return first([]error{router.tc("qdisc del dev wan0 root\n"), isp.tc("qdisc del dev home0 root\n")})
+			return first([]error{router.TC("qdisc del dev wan0 root\n"), isp.TC("qdisc del dev home0 root\n")})
 		}
 		limit := fmt.Sprintf("root tbf rate %gkbit burst 8kb latency 800ms\n", f.Value)
-		return first([]error{router.tc("qdisc replace dev wan0 " + limit), isp.tc("qdisc replace dev home0 " + limit)})
+		return first([]error{router.TC("qdisc replace dev wan0 " + limit), isp.TC("qdisc replace dev home0 " + limit)})
 	case "dns-slow", "dns-dead":
 		k.paceResolver()
 		return nil
@@ -119,9 +119,9 @@ func (k *keeper) fault(f Fault, on bool) error {
 		}
 		return s.start()
 	case "uplink-down":
-		return isp.ip("link set home0 " + upDown + "\n")
+		return isp.IP("link set home0 " + upDown + "\n")
 	case "lan-down":
-		return router.ip("link set lan0 " + upDown + "\n")
+		return router.IP("link set lan0 " + upDown + "\n")
 	}
 	return fmt.Errorf("fault %s has no way to happen", f.Kind)
 }
@@ -200,9 +200,9 @@ func (k *keeper) filter() error {
 		return s + "}\n"
 	}
 	return first([]error{
-		k.hosts["isp"].nft(table("forward priority 0", isp)),
-		k.hosts["router"].nft(table("prerouting priority -300", in, "postrouting priority 300", out)),
-		k.hosts["wan"].nft(table("prerouting priority -300", wan)),
+		k.hosts["isp"].NFT(table("forward priority 0", isp)),
+		k.hosts["router"].NFT(table("prerouting priority -300", in, "postrouting priority 300", out)),
+		k.hosts["wan"].NFT(table("prerouting priority -300", wan)),
 	})
 }
 

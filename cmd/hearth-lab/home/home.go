@@ -35,6 +35,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/netns"
 )
 
 // Addresses inside a home.
@@ -60,7 +62,7 @@ var Hosts = []string{"hub", "router", "lte", "isp", "wan"}
 
 // ErrRefused is returned by Up when the kernel or its configuration lets neither root nor a user
 // namespace build the home. The wrapped text names the step.
-var ErrRefused = errors.New("namespaces refused")
+var ErrRefused = netns.ErrRefused
 
 // ErrRunning is returned by Up when a home is up in the same folder.
 var ErrRunning = errors.New("a home is already up in this folder")
@@ -120,7 +122,7 @@ func Up(ctx context.Context, opts Options) (*Home, error) {
 	if len(socketPath(dir)) > 100 || strings.ContainsAny(dir, ",:\\") {
 		return nil, fmt.Errorf("home: folder %s: its name is too long for a socket, or has one of , : \\ in it", dir)
 	}
-	if err := findPrograms(program); err != nil {
+	if err := findPrograms(netns.Program); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "hosts"), 0o700); err != nil {
@@ -306,17 +308,4 @@ func findPrograms(find func(string) (string, error)) error {
 		return &missing
 	}
 	return nil
-}
-
-// program finds a program also where an ordinary user's PATH does not look.
-func program(name string) (string, error) {
-	if p, err := exec.LookPath(name); err == nil {
-		return p, nil
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return p, nil
-		}
-	}
-	return "", exec.ErrNotFound
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hearthline/hearthline/cmd/hearth-lab/netns"
 	"github.com/hearthline/hearthline/firmware-bridge/linux"
 )
 
@@ -369,7 +370,7 @@ func TestRootInAContainerReachesTheCloudByRelay(t *testing.T) {
 }
 
 func TestMissingProgramsAreNamedWithTheirPackages(t *testing.T) {
-	if err := findPrograms(program); err != nil {
+	if err := findPrograms(netns.Program); err != nil {
 		t.Errorf("with everything installed: %v", err)
 	}
 	err := findPrograms(func(name string) (string, error) { return "", os.ErrNotExist })

@@ -17,13 +17,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/netns"
 )
 
 // keeper is the process that holds a home.
 type keeper struct {
 	opts  Options
 	info  Info
-	hosts map[string]*host
+	hosts map[string]*netns.Host
 
 	mu       sync.Mutex
 	services map[string]*service
@@ -47,7 +49,7 @@ func Keeper(ctx context.Context, args []string) error {
 	if err := json.NewDecoder(in).Decode(&opts); err != nil {
 		return fmt.Errorf("keeper is started by home up only: %w", err)
 	}
-	k := &keeper{opts: opts, hosts: map[string]*host{}, services: map[string]*service{}, faults: map[string]Fault{}, down: make(chan struct{})}
+	k := &keeper{opts: opts, hosts: map[string]*netns.Host{}, services: map[string]*service{}, faults: map[string]Fault{}, down: make(chan struct{})}
 	err := k.build()
 	r := readiness{Info: k.info}
 	if err != nil {
@@ -119,14 +121,14 @@ func (k *keeper) build() error {
 
 // service is a program that serves in a host. It is not restarted when it ends by itself.
 type service struct {
-	host *host
+	host *netns.Host
 	argv []string
 	log  string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
 
-func (k *keeper) startService(name string, h *host, argv ...string) error {
+func (k *keeper) startService(name string, h *netns.Host, argv ...string) error {
 	s := &service{host: h, argv: argv, log: filepath.Join(k.opts.Dir, name+".log")}
 	k.services[name] = s
 	return s.start()
@@ -135,7 +137,7 @@ func (k *keeper) startService(name string, h *host, argv ...string) error {
 func (s *service) start() error {
 	path, err := exec.LookPath(s.argv[0])
 	if err != nil {
-		if path, err = program(s.argv[0]); err != nil {
+		if path, err = netns.Program(s.argv[0]); err != nil {
 			return fmt.Errorf("%s: %w", s.argv[0], err)
 		}
 	}
@@ -146,8 +148,8 @@ func (s *service) start() error {
 	defer log.Close()
 	cmd := exec.Command(path, s.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := s.host.start(cmd); err != nil {
-		return fmt.Errorf("start %s in %s: %w", s.argv[0], s.host.name, err)
+	if err := s.host.Start(cmd); err != nil {
+		return fmt.Errorf("start %s in %s: %w", s.argv[0], s.host.Name(), err)
 	}
 	s.cmd, s.done = cmd, make(chan struct{})
 	go func(done chan struct{}) {
@@ -181,7 +183,7 @@ func (k *keeper) leaseHub() error {
 	defer deadline.Stop()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		var leased bool
-		err := hub.do(func() error {
+		err := hub.Do(func() error {
 			_, err := os.Stat(leasedMark)
 			leased = err == nil
 			return nil

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/netns"
 )
 
 // cable connects the hosts and gives them addresses and routes.
@@ -15,26 +17,26 @@ func (k *keeper) cable() error {
 	hub, router, lte, isp, wan := k.hosts["hub"], k.hosts["router"], k.hosts["lte"], k.hosts["isp"], k.hosts["wan"]
 	const peer = "/proc/self/fd/3"
 	steps := []error{
-		hub.ip("link set lo up\n"),
-		router.ip("link set lo up\n"+
+		hub.IP("link set lo up\n"),
+		router.IP("link set lo up\n"+
 			"link add lan0 type veth peer name eth0 netns "+peer+"\n"+
-			"addr add "+GatewayAddr+"/24 dev lan0\nlink set lan0 up\n", hub.netns),
-		lte.ip("link set lo up\n"+
+			"addr add "+GatewayAddr+"/24 dev lan0\nlink set lan0 up\n", hub.Namespace()),
+		lte.IP("link set lo up\n"+
 			"link add lan0 type veth peer name lte0 netns "+peer+"\n"+
-			"addr add "+LTEGatewayAddr+"/24 dev lan0\nlink set lan0 up\n", hub.netns),
-		hub.ip("link set eth0 up\nlink set lte0 up\n"),
-		isp.ip("link set lo up\n"+
+			"addr add "+LTEGatewayAddr+"/24 dev lan0\nlink set lan0 up\n", hub.Namespace()),
+		hub.IP("link set eth0 up\nlink set lte0 up\n"),
+		isp.IP("link set lo up\n"+
 			"link add home0 type veth peer name wan0 netns "+peer+"\n"+
-			"addr add 100.64.7.1/30 dev home0\nlink set home0 up\n", router.netns),
-		router.ip("addr add 100.64.7.2/30 dev wan0\nlink set wan0 up\nroute add default via 100.64.7.1\n"),
-		wan.ip("link set lo up\n"+
+			"addr add 100.64.7.1/30 dev home0\nlink set home0 up\n", router.Namespace()),
+		router.IP("addr add 100.64.7.2/30 dev wan0\nlink set wan0 up\nroute add default via 100.64.7.1\n"),
+		wan.IP("link set lo up\n"+
 			"link add isp0 type veth peer name wan0 netns "+peer+"\n"+
-			"addr add 198.51.100.2/30 dev isp0\nlink set isp0 up\n", isp.netns),
-		wan.ip("link add lte0 type veth peer name wan0 netns "+peer+"\n"+
+			"addr add 198.51.100.2/30 dev isp0\nlink set isp0 up\n", isp.Namespace()),
+		wan.IP("link add lte0 type veth peer name wan0 netns "+peer+"\n"+
 			"addr add 198.51.100.6/30 dev lte0\nlink set lte0 up\n"+
-			"route add 100.64.7.0/30 via 198.51.100.1 dev isp0\n", lte.netns),
-		isp.ip("addr add 198.51.100.1/30 dev wan0\nlink set wan0 up\nroute add default via 198.51.100.2\n"),
-		lte.ip("addr add 198.51.100.5/30 dev wan0\nlink set wan0 up\nroute add default via 198.51.100.6\n"),
+			"route add 100.64.7.0/30 via 198.51.100.1 dev isp0\n", lte.Namespace()),
+		isp.IP("addr add 198.51.100.1/30 dev wan0\nlink set wan0 up\nroute add default via 198.51.100.2\n"),
+		lte.IP("addr add 198.51.100.5/30 dev wan0\nlink set wan0 up\nroute add default via 198.51.100.6\n"),
 	}
 	if err := first(steps); err != nil {
 		return fmt.Errorf("connect hosts: %w", err)
@@ -43,16 +45,16 @@ func (k *keeper) cable() error {
 	for _, a := range []string{CloudAddr, ProbeAddr, WebAddr, ResolverAddr, AltResolver} {
 		fmt.Fprintf(&publics, "addr add %s/32 dev lo\n", a)
 	}
-	if err := wan.ip(publics.String()); err != nil {
+	if err := wan.IP(publics.String()); err != nil {
 		return fmt.Errorf("address the internet: %w", err)
 	}
-	for _, h := range []*host{router, lte, isp, wan} {
-		if err := h.set("net.ipv4.ip_forward", "1"); err != nil {
+	for _, h := range []*netns.Host{router, lte, isp, wan} {
+		if err := h.Set("net.ipv4.ip_forward", "1"); err != nil {
 			return err
 		}
 	}
 	masquerade := "table ip nat {\n chain out {\n  type nat hook postrouting priority srcnat;\n  oifname wan0 masquerade\n }\n}\n"
-	return first([]error{router.nft(masquerade), lte.nft(masquerade)})
+	return first([]error{router.NFT(masquerade), lte.NFT(masquerade)})
 }
 
 // connectCloud makes CloudAddr lead to the machine.
@@ -76,7 +78,7 @@ func (k *keeper) connectCloud() error {
 		ports[i] = strconv.Itoa(p)
 	}
 	// UDP is open towards the machine's end of the cable only: a remote session's media finds its way there.
-	return k.hosts["wan"].nft(fmt.Sprintf(`table ip cloud {
+	return k.hosts["wan"].NFT(fmt.Sprintf(`table ip cloud {
  chain in {
   type nat hook prerouting priority dstnat;
   ip daddr %[1]s tcp dport { %[2]s } dnat to %[3]s
@@ -112,25 +114,23 @@ func (k *keeper) cableMachine() (string, error) {
 			continue
 		}
 		if err := k.machine("link add "+name+" type veth peer name host0 netns /proc/self/fd/3\n"+
-			"addr add "+machine+"/30 dev "+name+"\nlink set "+name+" up\n", wan.netns); err != nil {
+			"addr add "+machine+"/30 dev "+name+"\nlink set "+name+" up\n", wan.Namespace()); err != nil {
 			return "", fmt.Errorf("connect the machine: %w", err)
 		}
 		k.machineLink = name
-		return machine, wan.ip("addr add " + far + "/30 dev host0\nlink set host0 up\n")
+		return machine, wan.IP("addr add " + far + "/30 dev host0\nlink set host0 up\n")
 	}
 	return "", fmt.Errorf("no free network in 10.213.0.0/16")
 }
 
 // machine runs ip with a batch in the machine's own network namespace, where every ordinary thread is.
 func (k *keeper) machine(batch string, peers ...*os.File) error {
-	outside := &host{name: "machine", work: make(chan func())}
-	defer close(outside.work)
-	go func() {
-		for f := range outside.work {
-			f()
-		}
-	}()
-	return outside.ip(batch, peers...)
+	outside, err := netns.New("machine", 0, nil)
+	if err != nil {
+		return err
+	}
+	defer outside.Close()
+	return outside.IP(batch, peers...)
 }
 
 func addressTaken(ip string) (bool, error) {
@@ -180,7 +180,7 @@ func (k *keeper) serve() error {
 // thread of the host.
 func (k *keeper) serveWeb() error {
 	var ln net.Listener
-	err := k.hosts["wan"].do(func() (err error) {
+	err := k.hosts["wan"].Do(func() (err error) {
 		ln, err = net.Listen("tcp4", WebAddr+":80")
 		return err
 	})

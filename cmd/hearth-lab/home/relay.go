@@ -18,7 +18,7 @@ func (k *keeper) relayCloud() error {
 		inside, outside := net.JoinHostPort(CloudAddr, strconv.Itoa(port)), net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		var ln net.Listener
 		var pc net.PacketConn
-		err := k.hosts["wan"].do(func() (err error) {
+		err := k.hosts["wan"].Do(func() (err error) {
 			if ln, err = net.Listen("tcp4", inside); err != nil {
 				return err
 			}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hearthline/hearthline/cmd/hearth-lab/netns"
 )
 
 // The control socket carries one request a connection, as JSON; exec goes on with the standard files of
@@ -341,10 +343,10 @@ func (k *keeper) exec(c *net.UnixConn, q request, out *json.Encoder) error {
 		return fmt.Errorf("no host %q or no command", q.Host)
 	}
 	var cmd *exec.Cmd
-	err = h.do(func() error { // looked up and started with the host's view of the file system
+	err = h.Do(func() error { // looked up and started with the host's view of the file system
 		path := q.Argv[0]
 		if !strings.Contains(path, "/") {
-			found, err := program(path)
+			found, err := netns.Program(path)
 			if err != nil {
 				return err
 			}

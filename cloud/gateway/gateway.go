@@ -93,7 +93,7 @@ type Gateway struct {
 	log      *slog.Logger
 	now      func() time.Time
 	ca       *ca.CA
-	server   tls.Certificate
+	server   *ca.Own
 	broker   *broker.Broker // nil with an external one
 	link     *external.Link // nil without
 	ingest   *ingest.Pipeline
@@ -146,9 +146,7 @@ func New(opts Options) (*Gateway, error) {
 	if g.ca, err = ca.Open(ca.Options{Dir: opts.Dir, Clock: g.now}); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	if g.server, err = g.ca.ServerCertificate(g.opts.Hosts...); err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
+	g.server = g.ca.Server(g.opts.Hosts...)
 	key, err := command.OpenKey(filepath.Join(opts.Dir, "command.key"))
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -193,11 +191,11 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 	g.broker, err = broker.New(broker.Options{
 		Handler: door{g}, Identify: identify, Logger: g.log,
 		TLS: &tls.Config{
-			Certificates: []tls.Certificate{g.server},
-			ClientAuth:   tls.RequireAndVerifyClientCert,
-			ClientCAs:    g.ca.Pool(),
-			Time:         g.now,
-			MinVersion:   tls.VersionTLS12,
+			GetCertificate: g.server.OfServer,
+			ClientAuth:     tls.RequireAndVerifyClientCert,
+			ClientCAs:      g.ca.Pool(),
+			Time:           g.now,
+			MinVersion:     tls.VersionTLS12,
 		},
 	})
 	if err != nil {
@@ -214,11 +212,7 @@ func (g *Gateway) buildLink(key ed25519.PrivateKey) error {
 	o := *g.opts.External
 	o.Handler, o.Logger = courier{g}, g.log
 	if o.TLS == nil {
-		cert, err := g.ca.ClientCertificate(external.User)
-		if err != nil {
-			return err
-		}
-		o.TLS = &tls.Config{RootCAs: g.ca.Pool(), Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		o.TLS = &tls.Config{RootCAs: g.ca.Pool(), GetClientCertificate: g.ca.Client(external.User).OfClient, MinVersion: tls.VersionTLS12}
 	}
 	var err error
 	if g.link, err = external.New(o); err != nil {
@@ -388,7 +382,7 @@ func (g *Gateway) serveEnrol(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	err := srv.Serve(tls.NewListener(g.https, g.enrol.TLS(g.server)))
+	err := srv.Serve(tls.NewListener(g.https, g.enrol.TLS(g.server.OfServer)))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -35,7 +35,7 @@ import (
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// Lifetimes. A device renews when a third is left; the server's certificate is made anew at every start.
+// Lifetimes. A device renews when a third is left; the service's own are made anew before they end.
 const (
 	lifeCA     = 20 * 365 * 24 * time.Hour
 	lifeServer = 365 * 24 * time.Hour
@@ -253,7 +253,11 @@ func (c *CA) own(template *x509.Certificate) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("sign certificate of this service: %w", err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der, c.cert.Raw}, PrivateKey: key}, nil
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der, c.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // Verify checks a device's certificate and returns who it names. Errors wrap ErrExpired or ErrForeign.

@@ -91,11 +91,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Serv
 
 // TLS is the configuration under which to serve the handler. A client certificate is asked for but not
 // judged by the handshake, so that a device with an expired one gets an answer that says so.
-func (h *Handler) TLS(server tls.Certificate) *tls.Config {
+func (h *Handler) TLS(server func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
-		Certificates: []tls.Certificate{server},
-		ClientAuth:   tls.RequestClientCert,
-		MinVersion:   tls.VersionTLS12,
+		GetCertificate: server,
+		ClientAuth:     tls.RequestClientCert,
+		MinVersion:     tls.VersionTLS12,
 	}
 }
 

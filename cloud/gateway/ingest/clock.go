@@ -13,6 +13,10 @@ import (
 //
 //	received - sent_mono = zero + delay      zero <= every such difference
 //
+// Our own clock may step too. Once a device's wall clock has agreed with it the zero is sure, and what
+// contradicts it from below is a clock of ours that is behind; a zero that comes out later, and the same, for
+// steady long replaces the one before: ours was behind when that was found, or the device has slept.
+//
 // Where the wall clock agrees to within agree, it is taken as it is: the timeline then shows the times
 // that are in the device's own logs.
 type clock struct {
@@ -21,14 +25,23 @@ type clock struct {
 
 type bootClock struct {
 	Boot uint64 `json:"boot"`
-	Zero int64  `json:"zero"` // milliseconds since 1970 when this boot's monotonic clock was zero, at most
-	Seen int64  `json:"seen"` // milliseconds since 1970 of the last batch
+	Zero int64  `json:"zero"`           // milliseconds since 1970 when this boot's monotonic clock was zero, at most
+	Sent int64  `json:"sent"`           // monotonic milliseconds of the newest batch
+	Sure bool   `json:"sure,omitempty"` // the device's wall clock agreed
+	Late *late  `json:"late,omitempty"` // zeros that have come out the same, and later than Zero
+}
+
+// late is a run of batches that agree on a zero.
+type late struct {
+	Zero int64 `json:"zero"`
+	From int64 `json:"from"` // monotonic milliseconds of the first
 }
 
 const (
 	maxBoots = 4
 	agree    = 2 * time.Second
-	// driftPerMillion is how far a hub's quartz may be off; the bound moves by that much as time goes on.
+	steady   = 10 * time.Second // batches that were held up together were not sent so far apart
+	// driftPerMillion is how far a hub's quartz may be off; the bound moves by that much as the device's time goes on.
 	driftPerMillion = 200
 )
 
@@ -47,40 +60,53 @@ func (c *clock) observe(boot uint64, sentMono, sentWall int64, received time.Tim
 		}
 		return 0
 	})
+	fresh := near(now, sentWall) // the wall clock is right, so the batch was not held up on the way
 	if !found {
-		c.Boots = slices.Insert(c.Boots, i, bootClock{boot, zero, now})
+		c.Boots = slices.Insert(c.Boots, i, bootClock{Boot: boot, Zero: zero, Sent: sentMono, Sure: fresh})
 		if len(c.Boots) > maxBoots {
 			c.Boots = c.Boots[1:]
 		}
 		return
 	}
 	b := &c.Boots[i]
-	fresh := near(now, sentWall) // the wall clock is right, so the batch was not held up on the way
-	b.Zero += max(now-b.Seen, 0) * driftPerMillion / 1_000_000
-	if zero < b.Zero || fresh {
-		b.Zero = zero
+	least := b.Zero - agree.Milliseconds()
+	b.Zero += max(sentMono-b.Sent, 0) * driftPerMillion / 1_000_000
+	b.Sent = max(b.Sent, sentMono)
+	switch {
+	case fresh:
+		b.Zero, b.Sure, b.Late = zero, true, nil
+	case zero < least && b.Sure:
+	case zero <= b.Zero+agree.Milliseconds():
+		b.Zero, b.Late = min(b.Zero, zero), nil
+	case b.Late == nil || !near(zero, b.Late.Zero):
+		b.Late = &late{zero, sentMono}
+	case sentMono-b.Late.From >= steady.Milliseconds():
+		b.Zero, b.Sure, b.Late = min(zero, b.Late.Zero), false, nil
 	}
-	b.Seen = max(b.Seen, now)
 }
 
 func near(a, b int64) bool { return max(a-b, b-a) <= agree.Milliseconds() }
 
 // correct returns when something happened, by our time: never later than received.
 func (c *clock) correct(boot uint64, mono, wall int64, received time.Time) time.Time {
-	ms := received.UnixMilli()
+	earliest, latest := floor.UnixMilli(), received.UnixMilli()
 	known := false
-	for i := len(c.Boots) - 1; i >= 0 && c.Boots[i].Boot >= boot; i-- {
-		if b := c.Boots[i]; b.Boot == boot {
+	for i := range c.Boots {
+		switch b := &c.Boots[i]; {
+		case b.Boot < boot:
+			earliest = max(earliest, b.Zero+b.Sent) // it began after that earlier boot was last heard of
+		case b.Boot == boot:
 			known = true
-			ms = min(ms, b.Zero+mono)
-		} else {
-			ms = min(ms, b.Zero) // it was over before this later boot began
+			latest = min(latest, b.Zero+mono)
+		default:
+			latest = min(latest, b.Zero) // it was over before this later boot began
 		}
 	}
+	ms := latest
 	switch {
 	case known && near(ms, wall):
 		ms = wall
-	case !known && wall >= floor.UnixMilli() && wall <= ms:
+	case !known && wall >= earliest && wall <= latest:
 		ms = wall // nothing better is known of that boot, and it is possible
 	}
 	return time.UnixMilli(min(max(ms, floor.UnixMilli()), received.UnixMilli())).UTC()

@@ -114,6 +114,54 @@ func TestTimesAreCorrectedWhateverTheDevicesClockShows(t *testing.T) {
 			1, 5_000, 5_000, now.Add(-time.Minute),
 		},
 		{
+			"an earlier boot is not believed to have been before the one before it",
+			func(c *clock) {
+				c.observe(1, 30_000, ms-60_000, now.Add(-time.Minute))
+				c.observe(3, 10_000, ms, now)
+			},
+			2, 5_000, ms - 3_600_000, now.Add(-10 * time.Second),
+		},
+		{
+			"our clock was behind for a while, which a device with a right one does not follow",
+			func(c *clock) {
+				c.observe(1, 30_000, ms-30_000, now.Add(-30*time.Second))
+				c.observe(1, 40_000, ms-20_000, now.Add(-20*time.Second-time.Hour))
+				c.observe(1, 55_000, ms-5_000, now) // held up, so that its wall clock says nothing
+			},
+			1, 50_000, ms - 10_000, now.Add(-10 * time.Second),
+		},
+		{
+			"our clock was behind when a device with a wrong one was first heard",
+			func(c *clock) {
+				c.observe(1, 20_000, 20_000, now.Add(-40*time.Second-time.Hour))
+				for sent := int64(40_000); sent <= 60_000; sent += 5_000 {
+					c.observe(1, sent, sent, now.Add(time.Duration(sent-60_000)*time.Millisecond))
+				}
+			},
+			1, 50_000, 50_000, now.Add(-10 * time.Second),
+		},
+		{
+			"our clock was twenty years ahead for a while",
+			func(c *clock) {
+				c.observe(1, 20_000, 20_000, now.Add(-40*time.Second))
+				for sent := int64(30_000); sent <= 50_000; sent += 5_000 {
+					c.observe(1, sent, sent, now.AddDate(20, 0, 0).Add(time.Duration(sent-60_000)*time.Millisecond))
+				}
+				c.observe(1, 60_000, 60_000, now)
+			},
+			1, 50_000, 50_000, now.Add(-10 * time.Second),
+		},
+		{
+			"batches that were held up together move nothing, however many",
+			func(c *clock) {
+				c.observe(1, 1_000, 1_000, now.Add(-time.Hour+time.Second))
+				for sent := int64(10_000); sent < 40_000; sent += 5_000 {
+					c.observe(1, sent, sent, now)
+				}
+			},
+			1, 50_000, 50_000, now.Add(-time.Hour + 50*time.Second),
+		},
+		{
 			"nothing is later than its arrival",
 			func(c *clock) { c.observe(1, 60_000, 0, now) },
 			1, 90_000, 0, now,

@@ -34,6 +34,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/predict"
 	"github.com/hearthline/hearthline/cloud/remedy"
 	"github.com/hearthline/hearthline/cloud/session"
+	"github.com/hearthline/hearthline/cloud/steady"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/telemetry"
 	"github.com/hearthline/hearthline/cloud/timeline"
@@ -238,6 +239,10 @@ func (a *App) build() (err error) {
 	if a.opts.Broker != "" {
 		cluster = &external.Options{Broker: a.opts.Broker, Instance: a.opts.Instance}
 	}
+	believe, err := a.steady()
+	if err != nil {
+		return err
+	}
 	a.gateway, err = gateway.New(gateway.Options{
 		External: cluster, Observe: observe, Presented: a.rollout.Presented,
 		DB: a.db, Dir: filepath.Join(a.opts.Data, "gateway"), Devices: presence, Timeline: a.timeline,
@@ -245,17 +250,29 @@ func (a *App) build() (err error) {
 		Listen: a.opts.MQTT, EnrolAt: a.opts.Enrol, Hosts: a.opts.Hosts,
 		PlanKeys: func(string) [][]byte { return planKeys },
 		Signal:   a.relay.Deliver,
-		Clock:    a.now, Logger: a.log,
+		Clock:    a.now, Steady: believe, Logger: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	a.db.handled = a.jobs()
-	a.effects, err = effects.New(effects.Options{Jobs: a.db, Owner: cloud.NewID(), Handlers: a.db.handled, Logger: a.log})
+	a.effects, err = effects.New(effects.Options{Jobs: a.db, Owner: cloud.NewID(), Handlers: a.db.handled, Steady: believe, Logger: a.log})
 	if err != nil {
 		return err
 	}
 	return a.buildHTTP()
+}
+
+// steady tells whether the clock may be believed. One that was given is.
+func (a *App) steady() (func() bool, error) {
+	if a.opts.Clock != nil {
+		return nil, nil
+	}
+	c, err := steady.New(steady.Options{Path: filepath.Join(a.opts.Data, "clock"), Logger: a.log})
+	if err != nil {
+		return nil, err
+	}
+	return c.Steady, nil
 }
 
 func (a *App) buildHTTP() error {

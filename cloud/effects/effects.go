@@ -39,6 +39,9 @@ type Options struct {
 	Owner    string             // names this process, unique among those that share the store, new at every start
 	Handlers map[string]Handler // by queue
 
+	// Steady tells whether the clock may be believed; while it may not, nothing is claimed. nil: it may.
+	Steady func() bool
+
 	Workers     int           // jobs of one queue at a time; 0 means 8
 	Lease       time.Duration // 0 means 8s
 	Poll        time.Duration // how often an idle queue is looked at; 0 means 500ms. Wake shortens the wait
@@ -154,7 +157,11 @@ func (r *Runner) queue(ctx context.Context, queue string, handler Handler) {
 				more = false
 			}
 		}
-		jobs, err := r.opts.Jobs.Claim(ctx, queue, r.opts.Owner, slots, r.opts.Lease)
+		var jobs []store.Job
+		var err error
+		if r.opts.Steady == nil || r.opts.Steady() {
+			jobs, err = r.opts.Jobs.Claim(ctx, queue, r.opts.Owner, slots, r.opts.Lease)
+		}
 		if ctx.Err() != nil && err != nil {
 			return
 		}

@@ -309,3 +309,35 @@ func TestWakeDoesNotWaitForThePoll(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+func TestNothingIsDoneByAClockThatIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := open(t)
+		defer db.Close()
+		var steady atomic.Bool
+		done := make(chan time.Time, 1)
+		r, err := effects.New(effects.Options{
+			Jobs: db, Owner: "one", Steady: steady.Load,
+			Handlers: map[string]effects.Handler{"mail": func(context.Context, store.Job) error {
+				done <- time.Now()
+				return nil
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = r.Run(ctx) })
+		enqueue(t, db, "a")
+		r.Wake("mail")
+		time.Sleep(time.Minute)
+		right := time.Now()
+		steady.Store(true)
+		if at := <-done; at.Before(right) {
+			t.Errorf("done %s before the clock was right", right.Sub(at))
+		}
+		cancel()
+		wg.Wait()
+	})
+}

@@ -84,6 +84,7 @@ type Options struct {
 	Observe func(ingest.Committed)
 
 	Clock  func() time.Time // nil means time.Now
+	Steady func() bool      // tells whether Clock may be believed; while it may not, nothing is taken in. nil: it may
 	Logger *slog.Logger     // nil discards
 }
 
@@ -171,7 +172,7 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 	}
 	io := ingest.Options{
 		DB: g.opts.DB, Devices: g.opts.Devices, Timeline: g.opts.Timeline, Telemetry: g.opts.Telemetry,
-		Commands: g.commands, Ack: g.ack, Unknown: g.unknown, Clock: g.now, Logger: g.log,
+		Commands: g.commands, Ack: g.ack, Unknown: g.unknown, Clock: g.now, Steady: g.opts.Steady, Logger: g.log,
 	}
 	if g.opts.Observe != nil {
 		g.observed = make(chan ingest.Committed, 1024)

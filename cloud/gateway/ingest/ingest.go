@@ -77,6 +77,7 @@ type Options struct {
 	MaxCommit int // bytes taken into one commit; 0 means 4 MiB
 	Shards    int // commits at a time, each device always in the same; 0 means 1, which suits bolt
 	Clock     func() time.Time
+	Steady    func() bool  // tells whether Clock may be believed; while it may not, Submit waits. nil: it may
 	Logger    *slog.Logger // nil discards
 }
 
@@ -133,9 +134,12 @@ func New(opts Options) (*Pipeline, error) {
 func (p *Pipeline) Stats() *Stats { return &p.stats }
 
 // Submit decodes a message and queues it, waiting while the device or the pipeline has too much on its
-// way. waits, when not nil, is called before it waits. The error wraps ErrMalformed for a message that no
+// way and while the clock is not to be believed. waits, when not nil, is called before it waits. The error wraps ErrMalformed for a message that no
 // working agent sends, or is that of ctx.
 func (p *Pipeline) Submit(ctx context.Context, m Message, waits func()) error {
+	if err := p.believe(ctx, &m, waits); err != nil {
+		return err
+	}
 	b, err := p.spare.prepare(&m)
 	if err != nil {
 		p.stats.Malformed.Add(1)
@@ -144,6 +148,27 @@ func (p *Pipeline) Submit(ctx context.Context, m Message, waits func()) error {
 	p.stats.Batches.Add(1)
 	at := place{m.Tenant, m.Device}
 	return p.shard(at).put(ctx, at, b, waits)
+}
+
+// believe waits until the clock is to be believed; the message then comes at that time.
+func (p *Pipeline) believe(ctx context.Context, m *Message, waits func()) error {
+	if p.opts.Steady == nil || p.opts.Steady() {
+		return nil
+	}
+	if waits != nil {
+		waits()
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for !p.opts.Steady() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	m.Received = p.opts.Clock()
+	return nil
 }
 
 func (p *Pipeline) shard(at place) *queue {

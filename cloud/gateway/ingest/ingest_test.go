@@ -380,3 +380,18 @@ func FuzzPrepare(f *testing.F) {
 		}
 	})
 }
+
+func TestNothingIsTakenInUnderAClockThatIsNotBelieved(t *testing.T) {
+	right := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	steady := make(chan bool, 3)
+	steady <- false
+	steady <- false
+	steady <- true
+	r := newRig(t)
+	r.p.opts.Steady = func() bool { return <-steady }
+	r.p.opts.Clock = func() time.Time { return right }
+	r.mustSend("hub1", protocol.LaneEvent, of(1, 1, event(t, protocol.EventBoot, nil))) // received now, by the wrong clock
+	if e := r.entries(); len(e) != 1 || right.Sub(e[0].At).Abs() > time.Minute {
+		t.Errorf("%+v, want one entry of about %s", e, right)
+	}
+}

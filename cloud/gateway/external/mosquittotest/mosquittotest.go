@@ -1,5 +1,5 @@
 // Package mosquittotest starts real mosquitto brokers on loopback ports, for tests and for the lab: under the
-// configuration that is shipped, with only ports and paths changed. A broker can be killed and started again.
+// configuration that is shipped, with only addresses and paths changed. A broker can be killed and started again.
 package mosquittotest
 
 import (
@@ -27,6 +27,7 @@ type Broker struct {
 	Outer string // host:port for devices
 	Inner string // host:port for hearth-cloud
 	dir   string
+	conf  string
 	cmd   *exec.Cmd
 	said  bytes.Buffer // on standard error, since the last start
 }
@@ -51,31 +52,46 @@ func (b *Broker) configure(authority *ca.CA) (err error) {
 			return err
 		}
 	}
+	b.conf, err = Configure(b.dir, authority, b.Outer, b.Inner)
+	return err
+}
+
+// Configure writes the shipped configuration into a folder and returns its path, for `mosquitto -c`. The
+// addresses, host:port, are where devices connect and where hearth-cloud does.
+func Configure(dir string, authority *ca.CA, outer, inner string) (path string, err error) {
 	conf, err := external.Mosquitto.ReadFile("mosquitto/mosquitto.conf")
 	if err != nil {
-		return err
+		return "", err
 	}
 	acl, err := external.Mosquitto.ReadFile("mosquitto/acl")
 	if err != nil {
-		return err
+		return "", err
 	}
-	cert, err := authority.ServerCertificate("127.0.0.1")
+	outerHost, outerPort, err := net.SplitHostPort(outer)
 	if err != nil {
-		return err
+		return "", err
+	}
+	innerHost, innerPort, err := net.SplitHostPort(inner)
+	if err != nil {
+		return "", err
+	}
+	cert, err := authority.ServerCertificate(outerHost, innerHost)
+	if err != nil {
+		return "", err
 	}
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	if err != nil {
-		return err
+		return "", err
 	}
-	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 	text := strings.NewReplacer(
-		"/etc/hearthline", b.dir,
-		"listener 8883", "listener "+port(b.Outer)+" 127.0.0.1",
-		"listener 8885", "listener "+port(b.Inner),
+		"/etc/hearthline", dir,
+		"listener 8883", "listener "+outerPort+" "+outerHost,
+		"listener 8885 127.0.0.1", "listener "+innerPort+" "+innerHost,
 	).Replace(string(conf))
 	if os.Geteuid() == 0 {
 		text += "user root\n" // else it gives up the right to read the folder
 	}
+	path = filepath.Join(dir, "mosquitto.conf")
 	for name, content := range map[string][]byte{
 		"ca.pem":         authority.PEM(),
 		"broker.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
@@ -83,21 +99,25 @@ func (b *Broker) configure(authority *ca.CA) (err error) {
 		"acl":            acl,
 		"mosquitto.conf": []byte(text),
 	} {
-		if err := os.WriteFile(filepath.Join(b.dir, name), content, 0o600); err != nil {
-			return err
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return "", err
 		}
 	}
-	return nil
+	return path, nil
+}
+
+// Program is the path of mosquitto.
+func Program() string {
+	if path, err := exec.LookPath("mosquitto"); err == nil {
+		return path
+	}
+	return "/usr/sbin/mosquitto" // where an ordinary user's PATH does not look
 }
 
 // Start starts a broker that was killed, and waits until it listens.
 func (b *Broker) Start() error {
-	name, err := exec.LookPath("mosquitto")
-	if err != nil {
-		name = "/usr/sbin/mosquitto"
-	}
 	b.said.Reset()
-	b.cmd = exec.Command(name, "-c", filepath.Join(b.dir, "mosquitto.conf"))
+	b.cmd = exec.Command(Program(), "-c", b.conf)
 	b.cmd.Stderr = &b.said
 	if err := b.cmd.Start(); err != nil {
 		return fmt.Errorf("mosquitto (Debian package mosquitto): %w", err)

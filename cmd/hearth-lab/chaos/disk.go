@@ -44,8 +44,11 @@ func newDisk(root, name string, mebibytes int64) (*disk, error) {
 func (d *disk) mount() error { return run("mount", "-o", "loop", d.image, d.dir) }
 
 // cut takes the power away: what is not on the disk now never will be. Every process that uses the disk
-// must have been killed before restore.
+// must have been killed before restore, which looks for the file that is written and not synced here.
 func (d *disk) cut() error {
+	if err := os.WriteFile(d.unsynced(), []byte(unsyncedText), 0o600); err != nil {
+		return err
+	}
 	f, err := os.Open(d.dir)
 	if err != nil {
 		return err
@@ -60,15 +63,31 @@ func (d *disk) restore() error {
 	var err error
 	for range 50 { // a killed process may hold it for a moment
 		if err = run("umount", d.dir); err == nil {
-			if err = d.mount(); err == nil {
-				os.Remove(d.filler()) // its removal may not have reached the disk
-			}
-			return err
+			return d.powered()
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	return err
 }
+
+// powered mounts the disk and removes what the cut has left, unless it has taken nothing.
+func (d *disk) powered() error {
+	if err := d.mount(); err != nil {
+		return err
+	}
+	os.Remove(d.filler()) // its removal may not have reached the disk
+	if text, err := os.ReadFile(d.unsynced()); err == nil && string(text) == unsyncedText {
+		return fmt.Errorf("the power cut of %s has taken nothing: what was not synced is there", d.dir)
+	}
+	if err := os.Remove(d.unsynced()); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+const unsyncedText = "written, not synced"
+
+func (d *disk) unsynced() string { return filepath.Join(d.dir, "unsynced") }
 
 func (d *disk) filler() string { return filepath.Join(d.dir, "filler") }
 

@@ -1,31 +1,47 @@
 package chaos
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
+	"time"
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/telemetry"
 	"github.com/hearthline/hearthline/cloud/timeline"
-	labfleet "github.com/hearthline/hearthline/cmd/hearth-lab/fleet"
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// Verdict compares what devices were told with what the cloud holds.
+// Audit compares what the fleet's ledger says with what the cloud holds. Ledger and Devices are required.
+type Audit struct {
+	Ledger  string
+	Devices int
+	Until   int64  // events recorded by then must be there, acknowledged or not (see sinceBoot); 0: only what was acknowledged
+	Wrong   []Span // when the cloud's own clock was wrong
+}
+
+// Span is from one moment to another in milliseconds since the machine was started.
+type Span struct{ From, To int64 }
+
+// Verdict is what an Audit finds.
 type Verdict struct {
 	Acked        int      `json:"acked"`         // distinct records that a device was told are committed
-	Lost         int      `json:"lost"`          // of them, neither there nor declared as a gap
+	Lost         int      `json:"lost"`          // of them or of the recorded, neither there nor declared as dropped
 	Doubled      int      `json:"doubled"`       // records that are there more than once
 	GapsDeclared int      `json:"gaps_declared"` // records that devices had to drop, and said so
 	Events       int      `json:"events"`        // of the acknowledged
 	Telemetry    int      `json:"telemetry"`     // of the acknowledged
+	Recorded     int      `json:"recorded"`      // events that a device's outbox took
+	Dated        int      `json:"dated"`         // events whose time on the timeline was checked
+	Misdated     int      `json:"misdated"`      // of them, wrong by more than tolerance
+	WorstOffMS   int64    `json:"worst_off_ms"`  // the greatest error of those that are not
 	Examples     []string `json:"examples,omitempty"`
 }
+
+// tolerance is how wrong the time of an event may be: what was first heard of a device's present start may
+// have been on its way for as long as a partition lasts and reconnecting backs off.
+const tolerance = 3 * time.Minute
 
 func (v *Verdict) example(format string, args ...any) {
 	if len(v.Examples) < 10 {
@@ -33,83 +49,108 @@ func (v *Verdict) example(format string, args ...any) {
 	}
 }
 
-// place is where a record stands: on a lane of a device.
-type place struct {
-	device, lane    string
-	epoch, sequence uint64
+// holding is what the cloud has.
+type holding struct {
+	there   map[place]int       // how often
+	dated   map[place]time.Time // events
+	dropped map[string]int      // records declared as dropped, by device and lane
+	undone  int                 // records declared as lost by the cloud after it had acknowledged them
 }
 
-func readLedger(path string) (map[place]bool, error) {
-	f, err := os.Open(path)
+// Judge reads the whole store of the lab.
+func (a Audit) Judge(ctx context.Context, db store.DB) (v Verdict, err error) {
+	book, err := readLedger(a.Ledger)
 	if err != nil {
-		return nil, err
+		return v, fmt.Errorf("ledger: %w", err)
 	}
-	defer f.Close()
-	told := map[place]bool{}
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		var l labfleet.Line
-		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
-			continue // the line that a kill -9 cut in two tells nothing
-		}
-		told[place{l.Device, l.Lane, l.Epoch, l.Sequence}] = true
-	}
-	return told, s.Err()
-}
-
-// Judge reads the whole store of the lab and compares.
-func Judge(ctx context.Context, db store.DB, ledger string, devices int) (Verdict, error) {
-	told, err := readLedger(ledger)
-	if err != nil {
-		return Verdict{}, fmt.Errorf("ledger: %w", err)
-	}
-	there := map[place]int{}
-	gaps := map[string]int{} // by device and lane
-	for i := range devices {
+	h := &holding{map[place]int{}, map[place]time.Time{}, map[string]int{}, 0}
+	for i := range a.Devices {
 		err := db.View(ctx, Tenant, func(tx store.Tx) error {
-			if err := readTimeline(tx, homeID(i), there, gaps); err != nil {
+			if err := h.readTimeline(tx, homeID(i)); err != nil {
 				return err
 			}
 			return telemetry.Keeper{}.Places(tx, homeID(i), deviceID(i), func(epoch, sequence uint64) {
-				there[place{deviceID(i), protocol.LaneTelemetry.String(), epoch, sequence}]++
+				h.there[place{deviceID(i), protocol.LaneTelemetry, epoch, sequence}]++
 			})
 		})
 		if err != nil {
-			return Verdict{}, err
+			return v, err
 		}
 	}
-	v := Verdict{Acked: len(told)}
-	for _, n := range gaps {
+	v.count(h, book, a.Until)
+	v.date(h, book, a.Wrong)
+	return v, nil
+}
+
+func (v *Verdict) count(h *holding, b *book, until int64) {
+	v.Acked, v.Recorded, v.Lost = len(b.told), len(b.recorded), h.undone
+	for _, n := range h.dropped {
 		v.GapsDeclared += n
 	}
-	for p, n := range there {
+	for p, n := range h.there {
 		if n > 1 {
 			v.Doubled += n - 1
 			v.example("%d times: %+v", n, p)
 		}
 	}
 	missing := map[string]int{}
-	for p := range told {
-		if p.lane == "event" {
+	miss := func(p place) {
+		missing[p.device+"/"+p.lane.String()]++
+		v.example("missing: %+v", p)
+	}
+	for p := range b.told {
+		if p.lane == protocol.LaneEvent {
 			v.Events++
 		} else {
 			v.Telemetry++
 		}
-		switch {
-		case there[p] > 0:
-		case p.lane == "telemetry" && p.sequence == 1: // the schema, which opens every epoch and is no block
-		default:
-			missing[p.device+"/"+p.lane]++
-			v.example("missing: %+v", p)
+		schema := p.lane == protocol.LaneTelemetry && p.sequence == 1 // opens every epoch and is no block
+		if h.there[p] == 0 && !schema {
+			miss(p)
+		}
+	}
+	for p, at := range b.recorded {
+		if _, told := b.told[p]; !told && at <= until && h.there[p] == 0 {
+			miss(p)
 		}
 	}
 	for key, n := range missing {
-		v.Lost += max(n-gaps[key], 0) // an acknowledged gap is a record that says what was lost
+		v.Lost += max(n-h.dropped[key], 0)
 	}
-	return v, nil
 }
 
-func readTimeline(tx store.Tx, home string, there map[place]int, gaps map[string]int) error {
+// date checks the times of events that were recorded, committed and acknowledged while the cloud's clock
+// was right. This process's clock is.
+func (v *Verdict) date(h *holding, b *book, wrong []Span) {
+	started := time.Now().Add(-time.Duration(sinceBoot()) * time.Millisecond)
+	for p, recorded := range b.recorded {
+		at, there := h.dated[p]
+		told, acked := b.told[p]
+		if !there || !acked || overlaps(wrong, recorded, told) {
+			continue
+		}
+		v.Dated++
+		off := at.Sub(started.Add(time.Duration(recorded) * time.Millisecond))
+		if off.Abs() > tolerance {
+			v.Misdated++
+			v.example("off by %s: %+v", off.Round(time.Second), p)
+			continue
+		}
+		v.WorstOffMS = max(v.WorstOffMS, off.Abs().Milliseconds())
+	}
+}
+
+// overlaps tells whether any span has a moment between from and to.
+func overlaps(spans []Span, from, to int64) bool {
+	for _, s := range spans {
+		if s.From <= to && from <= s.To {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *holding) readTimeline(tx store.Tx, home string) error {
 	var after store.Cursor
 	for {
 		page, next, err := timeline.Page(tx, home, after, 1000)
@@ -119,14 +160,21 @@ func readTimeline(tx store.Tx, home string, there map[place]int, gaps map[string
 		for _, e := range page {
 			device := e.Subject(cloud.RefDevice)
 			if _, epoch, seq, ok := e.ID.Device(); ok {
-				there[place{device, "event", epoch, seq}]++
+				p := place{device, protocol.LaneEvent, epoch, seq}
+				h.there[p]++
+				h.dated[p] = e.At
 			}
-			if e.Kind == cloud.KindTelemetryGap {
-				n, err := strconv.Atoi(e.Args["records"])
-				if err != nil {
-					return fmt.Errorf("gap %s: %w", e.ID, err)
-				}
-				gaps[device+"/"+e.Args["lane"]] += n
+			if e.Kind != cloud.KindTelemetryGap {
+				continue
+			}
+			n, err := strconv.Atoi(e.Args["records"])
+			if err != nil {
+				return fmt.Errorf("gap %s: %w", e.ID, err)
+			}
+			if e.Args["reason"] == "restart" { // the device says that we forgot what we had acknowledged
+				h.undone += n
+			} else {
+				h.dropped[device+"/"+e.Args["lane"]] += n
 			}
 		}
 		if after = next; after == "" {

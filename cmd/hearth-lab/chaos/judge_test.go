@@ -71,7 +71,7 @@ func TestTheJudgeFindsWhatIsLostDoubledAndDeclared(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "ledger"), ledger(device, test.told), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := Judge(ctx, db, filepath.Join(dir, "ledger"), 1)
+			got, err := Audit{Ledger: filepath.Join(dir, "ledger"), Devices: 1, Until: 1}.Judge(ctx, db)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,7 +58,7 @@ func serve(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("chaos serve", flag.ContinueOnError)
 	dir := fs.String("dir", "", "data folder")
 	mqtt := fs.String("mqtt", "", "where devices connect")
-	host := fs.String("host", "127.0.0.1", "")
+	broker := fs.String("broker", "", "address of a broker that serves devices there; empty: the embedded one")
 	devices := fs.Int("devices", 0, "devices of the registry")
 	lying := fs.Bool("lying", false, "acknowledge before committing: the control that must lose")
 	if err := fs.Parse(args); err != nil {
@@ -71,9 +72,13 @@ func serve(ctx context.Context, args []string) error {
 	if err := Provision(ctx, db, *devices); err != nil {
 		return err
 	}
+	host, _, err := net.SplitHostPort(*mqtt)
+	if err != nil {
+		return err
+	}
 	opts := app.Options{
 		DB: db, Data: *dir, Tenants: []cloud.Tenant{{ID: Tenant, Name: "Lab"}},
-		HTTP: "127.0.0.1:0", MQTT: *mqtt, Enrol: "127.0.0.1:0", Hosts: []string{*host},
+		HTTP: "127.0.0.1:0", MQTT: *mqtt, Broker: *broker, Instance: "lab", Enrol: "127.0.0.1:0", Hosts: []string{host},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	if *lying {

@@ -248,7 +248,7 @@ func (c *cluster) judge(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	v, err := chaos.Judge(ctx, db, c.ledger(), c.devices)
+	v, err := chaos.Audit{Ledger: c.ledger(), Devices: c.devices}.Judge(ctx, db)
 	if err != nil {
 		return err
 	}

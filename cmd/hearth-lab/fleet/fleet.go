@@ -35,7 +35,7 @@ type Options struct {
 	Batch     time.Duration // age at which telemetry is sent; 0 means 5m
 	Spread    time.Duration // of reconnecting; 0 means 40s
 	KeepAlive time.Duration // 0 means 30s
-	Events    time.Duration // every device records an event "lab.note" about this often; 0: only what it sees
+	Events    time.Duration // every device records an event "agent.note" about this often; 0: only what it sees
 	MaxBytes  int64         // of an outbox; 0 means 8 MiB
 	Ledger    *Ledger       // may be nil
 	Log       *slog.Logger  // nil means discard
@@ -133,9 +133,10 @@ func (f *Fleet) note(ctx context.Context) {
 		case <-tick.C:
 		}
 		a := f.agents[rand.IntN(len(f.agents))]
-		_, err := a.Log().Event(ctx, &protocol.Event{Kind: "lab.note", Args: map[string]string{"n": strconv.Itoa(n)}})
+		id, err := a.Log().Event(ctx, &protocol.Event{Kind: "agent.note", Args: map[string]string{"n": strconv.Itoa(n)}})
 		if err != nil && ctx.Err() == nil {
 			f.opts.Log.Warn("event not recorded", "error", err)
 		}
+		f.opts.Ledger.recorded(id)
 	}
 }

@@ -6,16 +6,20 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// Line is one record that a device was told is acknowledged.
+// Line is one record that a device was told is acknowledged, or an event that its outbox took.
 type Line struct {
 	Device   string `json:"device"`
 	Lane     string `json:"lane"` // "event" or "telemetry"
 	Epoch    uint64 `json:"epoch"`
 	Sequence uint64 `json:"seq"`
 	ID       string `json:"id,omitempty"` // of the timeline entry that must exist, for an event
+	Recorded bool   `json:"recorded,omitempty"`
+	At       int64  `json:"at"` // milliseconds since the machine was started, which no wall clock moves
 }
 
 // Ledger is a file of Lines as JSON, one a line. It is written as the acknowledgements come, outside the
@@ -43,25 +47,52 @@ func (l *Ledger) acked(device string, lane protocol.Lane, epoch, from, to uint64
 	}
 	var lines []byte
 	for seq := from; seq <= to; seq++ {
-		line := Line{Device: device, Lane: lane.String(), Epoch: epoch, Sequence: seq}
+		line := Line{Device: device, Lane: lane.String(), Epoch: epoch, Sequence: seq, At: sinceBoot()}
 		if lane == protocol.LaneEvent {
 			line.ID = string(protocol.DeviceEntryID(device, epoch, seq))
 		}
-		b, err := json.Marshal(line)
-		if err != nil {
-			panic(err) // texts and numbers
-		}
-		lines = append(append(lines, b...), '\n')
+		lines = line.append(lines)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, err := l.file.Write(lines); err != nil && l.err == nil {
-		l.err = err
-	}
+	l.write(lines)
 	l.n += int(to - from + 1)
 }
 
-// Len is how many records this process has entered.
+// recorded notes that an outbox took an event, which from then on must not be lost.
+func (l *Ledger) recorded(id protocol.EntryID) {
+	device, epoch, seq, ok := id.Device()
+	if l == nil || !ok {
+		return
+	}
+	line := Line{Device: device, Lane: protocol.LaneEvent.String(), Epoch: epoch, Sequence: seq, ID: string(id), Recorded: true, At: sinceBoot()}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write(line.append(nil))
+}
+
+// write is called with mu held.
+func (l *Ledger) write(lines []byte) {
+	if _, err := l.file.Write(lines); err != nil && l.err == nil {
+		l.err = err
+	}
+}
+
+func (l Line) append(to []byte) []byte {
+	b, err := json.Marshal(l)
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return append(append(to, b...), '\n')
+}
+
+func sinceBoot() int64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // it is there since Linux 2.6.39
+	return t.Nano() / 1e6
+}
+
+// Len is how many acknowledged records this process has entered.
 func (l *Ledger) Len() int {
 	if l == nil {
 		return 0

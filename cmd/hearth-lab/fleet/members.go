@@ -24,6 +24,7 @@ type Lab struct {
 	Broker      string // host:port, TLS
 	CommandKeys []ed25519.PublicKey
 	PlanKeys    []ed25519.PublicKey
+	First       int // number of the first member; 0 means 1
 }
 
 // Identity loads the identity from the data folder, or issues one and keeps it there.
@@ -57,7 +58,8 @@ func (l *Lab) Identity(dir, device string) (*agent.Identity, error) {
 	return enrol.Adopt(dir, e, key)
 }
 
-// Members makes n of them in folders below dir, over made-up homes. The same n and seed give the same homes.
+// Members makes n of them in folders below dir, numbered from First on, over made-up homes. The same n and
+// seed give the same homes.
 func (l *Lab) Members(dir, prefix string, n int, seed uint64) ([]Member, error) {
 	homes, err := Homes(n, seed)
 	if err != nil {
@@ -65,7 +67,7 @@ func (l *Lab) Members(dir, prefix string, n int, seed uint64) ([]Member, error) 
 	}
 	members := make([]Member, n)
 	for i := range members {
-		device := fmt.Sprintf("%s%d", prefix, i+1)
+		device := fmt.Sprintf("%s%d", prefix, max(l.First, 1)+i)
 		folder := filepath.Join(dir, device)
 		id, err := l.Identity(folder, device)
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 func Run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	n := flags.Int("devices", 30, "how many")
+	first := flags.Int("first", 1, "number of the first of them")
 	dir := flags.String("dir", "", "folder for the devices' data (required)")
 	authority := flags.String("ca", "", "folder of the cloud's authority: ca.pem, ca.key (required)")
 	broker := flags.String("broker", "127.0.0.1:8883", "host:port, TLS")
@@ -39,10 +40,10 @@ func Run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *dir == "" || *authority == "" || *n < 1 {
+	if *dir == "" || *authority == "" || *n < 1 || *first < 1 {
 		return fmt.Errorf("--dir, --ca and at least one device are required")
 	}
-	lab := &Lab{Tenant: *tenant, Broker: *broker}
+	lab := &Lab{Tenant: *tenant, Broker: *broker, First: *first}
 	for _, k := range []struct {
 		flag string
 		hex  string

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hearthline/hearthline/protocol"
@@ -33,6 +34,7 @@ type result struct {
 	Records int64         // acknowledged end to end within the measured time
 	P50     time.Duration // from sending a record to the ack that covers it
 	P99     time.Duration
+	CPU     time.Duration // of the devices, warming up included
 }
 
 // run keeps the load up for warm and then measures for span.
@@ -56,6 +58,10 @@ func (l *load) run(ctx context.Context, warm, span time.Duration) (result, error
 			return result{}, err
 		}
 	}
+	idle, err := cpuTime()
+	if err != nil {
+		return result{}, err
+	}
 	var wg sync.WaitGroup
 	begin := time.Now().Add(warm)
 	for _, h := range hubs {
@@ -63,7 +69,6 @@ func (l *load) run(ctx context.Context, warm, span time.Duration) (result, error
 	}
 	timer := time.NewTimer(warm + span)
 	defer timer.Stop()
-	var err error
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
@@ -78,7 +83,11 @@ func (l *load) run(ctx context.Context, warm, span time.Duration) (result, error
 	if err != nil {
 		return result{}, err
 	}
-	var out result
+	busy, err := cpuTime()
+	if err != nil {
+		return result{}, err
+	}
+	out := result{CPU: busy - idle}
 	var took []uint32
 	for _, h := range hubs {
 		out.Records += int64(len(h.took))
@@ -91,6 +100,13 @@ func (l *load) run(ctx context.Context, warm, span time.Duration) (result, error
 	out.P50 = time.Duration(took[len(took)/2]) * time.Microsecond
 	out.P99 = time.Duration(took[len(took)*99/100]) * time.Microsecond
 	return out, nil
+}
+
+// cpuTime is the processor time that this process has used.
+func cpuTime() (time.Duration, error) {
+	var u syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
 }
 
 // hub is one device's connection.
@@ -203,14 +219,14 @@ func (h *hub) drive(begin, end time.Time) error {
 			}
 		}
 		kind, body, err := h.read()
+		for err == nil && kind>>4 != 3 { // PUBACK says received, which is not what we wait for
+			kind, body, err = h.read()
+		}
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
 			return err
-		}
-		if kind>>4 != 3 {
-			continue // PUBACK says received, which is not what we wait for
 		}
 		topic := int(binary.BigEndian.Uint16(body))
 		var a protocol.Ack

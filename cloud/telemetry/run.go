@@ -34,9 +34,9 @@ var runs = store.NewBlocks("telemetry_runs", store.BlockSpec{
 
 // Limits of a run of more than one block.
 const (
-	// maxRun is in bytes. Two such rows fill a page of bbolt, and PostgreSQL moves rows of more than
-	// 2,000 bytes out of their table: beyond that a row saves nothing.
-	maxRun = 1900
+	// maxRun is in bytes. Four such rows, with their keys, fill a page of bbolt, which splits no page of up
+	// to four: larger rows would be rewritten with their neighbours for each that is added.
+	maxRun = 930
 	// maxCover is from the begin of the first block to the last end: who looks for a moment begins
 	// so much earlier.
 	maxCover = 15 * time.Minute

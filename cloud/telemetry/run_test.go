@@ -104,8 +104,8 @@ func TestBlocksOfACommitShareRowsAndComeBackAsTheyCameInOrderOfTime(t *testing.T
 		}
 		t.Fatalf("%d blocks came back of %d, or others, or in another order", len(got), len(want))
 	}
-	if rows != 10 {
-		t.Errorf("%d blocks stand in %d rows, want 10", len(want), rows)
+	if rows != 13 {
+		t.Errorf("%d blocks stand in %d rows, want 13", len(want), rows)
 	}
 	var places []string
 	err := db.View(context.Background(), "acme", func(tx store.Tx) error {

@@ -206,10 +206,7 @@ func (p *Pipeline) loop(ctx context.Context, q *queue) {
 		}
 		p.commit(ctx, portions)
 		for _, o := range portions {
-			q.settle(o)
-			for _, b := range o.batches {
-				p.spare.give(b)
-			}
+			q.settle(o, &p.spare)
 		}
 	}
 }

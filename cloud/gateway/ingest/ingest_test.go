@@ -315,13 +315,13 @@ func TestOneDeviceCannotFillTheQueueForTheOthers(t *testing.T) {
 	default:
 	}
 	for _, p := range took {
-		q.settle(p)
+		q.settle(p, new(spare))
 	}
 	if err := <-stuck; err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range q.take(ctx, 1<<20) {
-		q.settle(p)
+		q.settle(p, new(spare))
 	}
 	if len(q.lines) != 0 || q.size != 0 {
 		t.Errorf("%d lines and %d bytes are left of an empty queue", len(q.lines), q.size)

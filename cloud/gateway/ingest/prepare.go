@@ -62,7 +62,7 @@ type desk struct {
 
 const (
 	chunk    = 32 << 10
-	maxSpare = 64 // records of a batch whose memory is used again
+	maxSpare = 64 // records of a batch, and batches of a line, whose memory is used again
 )
 
 // keep returns a copy of a body.

@@ -176,13 +176,18 @@ func (q *queue) take(ctx context.Context, max int) []portion {
 	return out
 }
 
-// settle gives the room of a portion back.
-func (q *queue) settle(p portion) {
+// settle gives the room of a portion back, and its batches to be used again.
+func (q *queue) settle(p portion, used *spare) {
 	size := 0
 	for _, b := range p.batches {
 		size += b.size
+		used.give(b)
 	}
+	clear(p.batches)
 	q.mu.Lock()
+	if p.line.batches == nil && cap(p.batches) <= maxSpare {
+		p.line.batches = p.batches[:0]
+	}
 	p.line.size -= size
 	q.size -= size
 	q.drop(p.line)

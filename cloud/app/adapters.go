@@ -22,6 +22,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/outbreak"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/telemetry"
+	"github.com/hearthline/hearthline/cloud/timeline"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -209,7 +210,7 @@ type problems struct{ db store.DB }
 
 const maxProblems, maxAffected = 200, 1000
 
-func (p problems) List(ctx context.Context, tenant, _, state string) (out []httpapi.Problem, err error) {
+func (p problems) List(ctx context.Context, tenant, lang, state string) (out []httpapi.Problem, err error) {
 	states := []outbreak.State{outbreak.Open, outbreak.Closed}
 	if state != "all" {
 		states = []outbreak.State{outbreak.State(state)}
@@ -222,7 +223,7 @@ func (p problems) List(ctx context.Context, tenant, _, state string) (out []http
 				return err
 			}
 			for _, x := range page {
-				out = append(out, problemView(x))
+				out = append(out, problemView(lang, x))
 			}
 		}
 		return nil
@@ -230,14 +231,14 @@ func (p problems) List(ctx context.Context, tenant, _, state string) (out []http
 	return out, err
 }
 
-func (p problems) Get(ctx context.Context, tenant, _, id string) (v httpapi.ProblemView, err error) {
+func (p problems) Get(ctx context.Context, tenant, lang, id string) (v httpapi.ProblemView, err error) {
 	err = p.db.View(ctx, tenant, func(tx store.Tx) error {
 		x, err := outbreak.Get(tx, id)
 		if err != nil {
 			return err
 		}
 		e := x.Evidence
-		v = httpapi.ProblemView{Problem: problemView(x), Evidence: httpapi.ProblemEvidence{
+		v = httpapi.ProblemView{Problem: problemView(lang, x), Evidence: httpapi.ProblemEvidence{
 			Observed: e.Observed, Expected: e.Expected, Devices: e.Devices, Score: e.Score, WindowFrom: x.Since, WindowTo: e.To,
 		}}
 		for _, d := range e.Daily {
@@ -252,20 +253,20 @@ func (p problems) Get(ctx context.Context, tenant, _, id string) (v httpapi.Prob
 	return v, err
 }
 
-func (problems) OfHome(tx store.Tx, _, home string) (out []httpapi.ProblemHead, err error) {
+func (problems) OfHome(tx store.Tx, lang, home string) (out []httpapi.ProblemHead, err error) {
 	list, err := outbreak.OfHome(tx, home)
 	for _, p := range list {
 		if p.State == outbreak.Open {
-			out = append(out, httpapi.ProblemHead{ID: p.ID, CohortText: p.Cohort.String(), Since: p.Since, State: string(p.State)})
+			out = append(out, httpapi.ProblemHead{ID: p.ID, CohortText: timeline.Cohort(lang, p.Cohort.String()), Since: p.Since, State: string(p.State)})
 		}
 	}
 	return out, err
 }
 
-func problemView(p outbreak.Problem) httpapi.Problem {
+func problemView(lang string, p outbreak.Problem) httpapi.Problem {
 	return httpapi.Problem{
 		ID: p.ID, State: string(p.State), Opened: p.Opened, Closed: p.Closed, Cohort: httpapi.Cohort(p.Cohort),
-		CohortText: p.Cohort.String(), HomesAffected: p.Homes, TicketsLinked: p.Tickets,
+		CohortText: timeline.Cohort(lang, p.Cohort.String()), HomesAffected: p.Homes, TicketsLinked: p.Tickets,
 	}
 }
 

@@ -2,6 +2,7 @@ package health
 
 import (
 	"embed"
+	"maps"
 	"math"
 	"sync"
 
@@ -32,7 +33,11 @@ func Text(lang string, r Reason) string {
 		}
 		return timeline.Reason(lang, reason)
 	}
-	return texts().Say(timeline.Language(lang), r.Key, r.Args)
+	args := maps.Clone(r.Args)
+	if c := args["cohort"]; c != "" {
+		args["cohort"] = timeline.Cohort(lang, c)
+	}
+	return texts().Say(timeline.Language(lang), r.Key, args)
 }
 
 // BlameText says whose fault it is, in a language of timeline.Languages.

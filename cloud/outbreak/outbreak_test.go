@@ -227,7 +227,7 @@ func TestABadFirmwareBecomesOneProblemAndItsHomesAreToldFirst(t *testing.T) {
 		linked := w.entries(d.Home, cloud.KindProblemLinked)
 		told += len(linked)
 		for _, e := range linked {
-			if e.Subject(cloud.RefProblem) != p.ID || e.Args["cohort"] != "m1 / f1" || len(e.Because) != 1 {
+			if e.Subject(cloud.RefProblem) != p.ID || e.Args["cohort"] != "model=m1&firmware=f1" || len(e.Because) != 1 {
 				t.Fatalf("entry %+v", e)
 			}
 			if cause := e.Because[0]; !slices.ContainsFunc(w.entries(d.Home, cloud.Kind(protocol.EventSymptom)), func(c cloud.Entry) bool { return c.ID == cause }) {

@@ -3,6 +3,7 @@ package outbreak
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -33,9 +34,16 @@ func (c Cohort) Contains(device Cohort) bool {
 	return true
 }
 
-// String joins what is known, in a form that reads the same in every language.
+// String is what is known by name, as timeline.Cohort puts it into words: "model=HL-2&firmware=3.9.2", escaped as in
+// a URL's query.
 func (c Cohort) String() string {
-	return strings.Join(slices.DeleteFunc(c.labels(), func(s string) bool { return s == "" }), " / ")
+	var parts []string
+	for i, v := range c.labels() {
+		if v != "" {
+			parts = append(parts, dimensions[i]+"="+url.QueryEscape(v))
+		}
+	}
+	return strings.Join(parts, "&")
 }
 
 // nested reports whether one of the two cohorts lies within the other.

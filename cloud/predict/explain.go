@@ -37,6 +37,11 @@ func Reasons(s risk.Score) []Message {
 		default:
 			set(m.Args, "value", r.Value)
 			set(m.Args, "usual", r.Usual)
+			read := func(name string) string { return timeline.Reading(r.Signal, m.Args[name]) }
+			if read("value") == read("usual") { // it is a reason by what it did before
+				delete(m.Args, "value")
+				delete(m.Args, "usual")
+			}
 		}
 		out = append(out, m)
 	}

@@ -163,3 +163,42 @@ func TestTextsRefuseALanguageThatFellBehind(t *testing.T) {
 		}
 	}
 }
+
+func TestACohortIsSaidInWords(t *testing.T) {
+	for _, c := range []struct{ lang, names, want string }{
+		{"en", "firmware=3.9.2", "firmware 3.9.2"},
+		{"en", "model=HL-2&firmware=3.9.2", "model HL-2 with firmware 3.9.2"},
+		{"en", "region=north&isp=A%26B+Net", "region north at provider A&B Net"},
+		{"zh-CN", "model=HL-2&firmware=3.9.2", "型号 HL-2、固件 3.9.2"},
+		{"en", "3.9.2", "3.9.2"},
+		{"en", "%zz", "%zz"},
+	} {
+		if got := timeline.Cohort(c.lang, c.names); got != c.want {
+			t.Errorf("%s in %s: %q, want %q", c.names, c.lang, got, c.want)
+		}
+	}
+	e := cloud.Entry{Kind: cloud.KindProblemLinked, Args: map[string]string{"cohort": "firmware=3.9.2"}}
+	if got := timeline.Summary("en", &e); got != "This home is affected by a known problem: firmware 3.9.2" {
+		t.Error(got)
+	}
+}
+
+func TestAReasonThatReadsAsUsualIsNotSaidByItsValue(t *testing.T) {
+	mute := protocol.Reason{Feature: "dns.failure_ratio", Value: 0.0000001, Normal: 0}
+	slow := protocol.Reason{Feature: "dns.latency_ms", Value: 900, Normal: 12}
+	if got, want := timeline.Reason("en", mute), "Failed name look-ups (DNS)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, c := range []struct {
+		reasons []protocol.Reason
+		want    string
+	}{
+		{[]protocol.Reason{mute, slow}, "A connection fault is likely (90 %): Time to look up a name (DNS) 900 ms, usually 12 ms"},
+		{[]protocol.Reason{mute}, "A connection fault is likely (90 %): Failed name look-ups (DNS)"},
+	} {
+		e := cloud.Entry{Kind: cloud.KindRiskRaised, Risk: &protocol.Risk{Probability: 0.9, Reasons: c.reasons}}
+		if got := timeline.Summary("en", &e); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"regexp"
 	"strconv"
@@ -162,11 +163,14 @@ func fill(texts map[string]string, piece string, args map[string]string) (s stri
 	return s, whole
 }
 
-// Percent shows a ratio of 0..1, given in decimal, as a percentage.
+// Percent shows a ratio of 0..1, given in decimal, as a percentage; less than a hundredth of a percent is 0.
 func Percent(ratio string) string {
 	f, err := strconv.ParseFloat(ratio, 64)
 	if err != nil {
 		return ratio
+	}
+	if math.Abs(f) < 1e-4 {
+		f = 0
 	}
 	return short(f*100) + " %"
 }

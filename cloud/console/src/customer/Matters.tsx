@@ -15,7 +15,7 @@ import styles from "./customer.module.css";
 
 /** What is open between us and the customer: promises, tickets, known problems, and what was said. */
 export function Matters({ view, home, tickets }: { view: CustomerView; home: string; tickets: Ticket[] }) {
-  const { t, lookup } = useI18n();
+  const { t, lookup, lang } = useI18n();
   const open = tickets.filter((ticket) => ticket.state !== "solved");
   const contacts = view.contacts.filter((c) => !c.home || c.home === home);
   const promises = view.promises.filter((p) => !p.kept);
@@ -34,7 +34,7 @@ export function Matters({ view, home, tickets }: { view: CustomerView; home: str
           <h3 className={styles.sub}>{t("matters.problems")}</h3>
           {view.problems.map((problem) => (
             <div key={problem.id} className={styles.matter}>
-              <Link to={`/problems/${problem.id}`}>{problem.cohort_text}</Link>{" "}
+              <Link to={`/problems/${problem.id}`}>{headline(problem.cohort_text, lang)}</Link>{" "}
               <Tag tone={problem.state === "open" ? "bad" : "plain"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag>
               <p><small>{t("matters.since")} <When at={problem.since} /></small></p>
             </div>

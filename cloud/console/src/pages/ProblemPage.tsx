@@ -10,13 +10,14 @@ import { DailyBars } from "../desk/DailyBars";
 import { TicketTable } from "../desk/TicketTable";
 import styles from "../desk/desk.module.css";
 import { useI18n, type Key } from "../i18n";
+import { headline } from "../i18n/fill";
 
 /** One batch fault: which devices, how we know, whom it touches, and what was done for them. */
 export function ProblemPage() {
-  const { t } = useI18n();
+  const { t, lang } = useI18n();
   const { problem: id = "" } = useParams();
   const query = useProblem(id);
-  useDocumentTitle(`${query.data?.cohort_text ?? t("nav.problems")} · Hearthline`);
+  useDocumentTitle(`${query.data ? headline(query.data.cohort_text, lang) : t("nav.problems")} · Hearthline`);
   if (query.isError && !query.data) return <Failure error={query.error} retry={() => void query.refetch()} />;
   if (!query.data) return <div className={shell.page}><Lines n={6} height={80} /></div>;
   return <Problem problem={query.data} />;
@@ -38,7 +39,7 @@ function Problem({ problem }: { problem: ProblemView }) {
     <div className={shell.page}>
       <Link to="/problems" style={{ fontSize: 14 }}>← {t("nav.problems")}</Link>
       <h1 style={{ margin: "10px 0 0" }}>
-        {t("problem.title", { cohort: problem.cohort_text })} <Tag tone={problem.state === "open" ? "bad" : "good"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag>
+        {t("problem.title", { cohort: headline(problem.cohort_text, lang) })} <Tag tone={problem.state === "open" ? "bad" : "good"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag>
       </h1>
       <ul className={styles.cohort} aria-label={t("problems.cohort")}>
         {factors.map((factor) => problem.cohort[factor] && <li key={factor}><span>{t(`cohort.${factor}`)}</span> <b>{problem.cohort[factor]}</b></li>)}

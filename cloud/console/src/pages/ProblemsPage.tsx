@@ -8,10 +8,11 @@ import { Tag } from "../components/Status";
 import { When } from "../components/When";
 import styles from "../desk/desk.module.css";
 import { useI18n } from "../i18n";
+import { headline } from "../i18n/fill";
 
 /** Batch faults, open ones first: one line per problem, never per device. */
 export function ProblemsPage() {
-  const { t, lookup } = useI18n();
+  const { t, lookup, lang } = useI18n();
   useDocumentTitle(`${t("nav.problems")} · Hearthline`);
   const problems = useProblems();
   const items = problems.data?.toSorted((a, b) => Number(b.state === "open") - Number(a.state === "open") || Date.parse(b.opened) - Date.parse(a.opened));
@@ -38,7 +39,7 @@ export function ProblemsPage() {
           <tbody>
             {items.map((problem) => (
               <tr key={problem.id}>
-                <td><Link to={`/problems/${problem.id}`}>{problem.cohort_text}</Link></td>
+                <td><Link to={`/problems/${problem.id}`}>{headline(problem.cohort_text, lang)}</Link></td>
                 <td><Tag tone={problem.state === "open" ? "bad" : "good"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag></td>
                 <td className={styles.number}>{problem.homes_affected}</td>
                 <td className={styles.number}>{problem.tickets_linked}</td>

@@ -65,18 +65,19 @@ function Reasons({ entry }: { entry: Entry }) {
   const words = useWords();
   return (
     <ul className={styles.steps}>
-      {entry.risk?.reasons.map((reason, i) => (
-        <li key={i} className={styles.reason}>
+      {entry.risk?.reasons.map((reason, i) => {
+        const value = reading(reason.feature, reason.value, lang);
+        const normal = reading(reason.feature, reason.normal, lang);
+        return <li key={i} className={styles.reason}>
           <span>{words.feature(reason.feature, reason.instance)}</span>
-          <span className={styles.of}>
-            {t("why.value", { value: reading(reason.feature, reason.value, lang), normal: reading(reason.feature, reason.normal, lang) })}
-          </span>
+          {/* One that reads as usual is a reason by what it did before. */}
+          <span className={styles.of}>{value !== normal && t("why.value", { value, normal })}</span>
           <span className={styles.bar} aria-hidden>
             <i style={{ width: `${Math.round(reason.share * 100)}%` }} />
           </span>
           <span className="num">{reading("_ratio", reason.share, lang)}</span>
-        </li>
-      ))}
+        </li>;
+      })}
     </ul>
   );
 }

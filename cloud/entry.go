@@ -40,6 +40,8 @@ const (
 	KindProblemOpened  Kind = "problem.opened" // a batch of devices is going bad; Args: problem, cohort
 	KindProblemLinked  Kind = "problem.linked" // this home is affected by it
 	KindProblemClosed  Kind = "problem.closed"
+	KindIncidentLinked Kind = "incident.linked" // this home is away in an outage of many; Args: incident, segment, cohort, since
+	KindIncidentClosed Kind = "incident.closed"
 )
 
 // Entry is one thing on a home's timeline that a person may want explained. It never changes.
@@ -76,6 +78,7 @@ const (
 	RefNotice   = "notice"
 	RefContact  = "contact"
 	RefProblem  = "problem"
+	RefIncident = "incident"
 )
 
 // Subject returns the id of the first subject of a type, or "".

@@ -206,7 +206,10 @@ func (a *App) build() (err error) {
 		},
 	})
 	a.sessions = session.New(session.Options{Commander: a.remedy, DiagnosisUnasked: a.opts.DiagnosisUnasked, Now: a.now})
-	if a.health, err = health.New(health.Options{DB: a.db, Fleet: roster{}, Now: a.now, Log: a.log}); err != nil {
+	if a.health, err = health.New(health.Options{
+		DB: a.db, Fleet: roster{}, Now: a.now, Log: a.log,
+		Append: func(tx store.Tx, e cloud.Entry) error { return a.timeline.Append(tx, e) },
+	}); err != nil {
 		return err
 	}
 	o := a.opts.Outbreak

@@ -70,6 +70,10 @@ func (a *App) reactions() []timeline.Rule {
 		// A batch goes bad: affected customers hear of it before they call.
 		{On: cloud.KindProblemLinked, Name: "tell the customer of the problem", Do: notify.Tell},
 		{On: cloud.KindProblemClosed, Name: "tell the customer that it is over", Do: notify.Tell},
+
+		// Many homes are away at once: theirs hear of it, and that there is nothing to do.
+		{On: cloud.KindIncidentLinked, Name: "tell the customer of the outage", Do: notify.Tell},
+		{On: cloud.KindIncidentClosed, Name: "tell the customer that it is over", Do: notify.Tell},
 	}
 	rules = append(rules, a.health.Rules()...)  // scores follow from what is held against a device
 	return append(rules, a.outbreak.Rules()...) // faults and complaints are counted

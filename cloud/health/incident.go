@@ -86,11 +86,12 @@ func (h *Watch) During(ctx context.Context, tenant string, from, to time.Time) (
 
 // sign says that a device is away, and where it stands.
 type sign struct {
-	Home   string    `json:"home"`
-	Device string    `json:"device"`
-	Region string    `json:"region"`
-	ISP    string    `json:"isp"`
-	At     time.Time `json:"at"` // when it vanished
+	Home   string           `json:"home"`
+	Device string           `json:"device"`
+	Region string           `json:"region"`
+	ISP    string           `json:"isp"`
+	At     time.Time        `json:"at"`              // when it vanished
+	Entry  protocol.EntryID `json:"entry,omitempty"` // that says so
 }
 
 var signs = store.NewTable("health_signs", store.Spec[sign]{
@@ -115,7 +116,7 @@ func (h *Watch) vanished(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, signs.Put(tx, &sign{e.Home, device, home.Region, home.ISP, e.At})
+	return nil, signs.Put(tx, &sign{e.Home, device, home.Region, home.ISP, e.At, e.ID})
 }
 
 func (h *Watch) returned(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {

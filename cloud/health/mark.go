@@ -38,7 +38,7 @@ var marks = store.NewTable("health_marks", store.Spec[mark]{
 })
 
 // Tables is what the package keeps.
-func Tables() []store.Declared { return []store.Declared{marks, signs, incidents, censuses} }
+func Tables() []store.Declared { return []store.Declared{marks, signs, incidents, parts, censuses} }
 
 // Rules are the reactions that keep the scores and note who vanishes.
 func (h *Watch) Rules() []timeline.Rule {

@@ -28,8 +28,10 @@ type Fleet interface {
 type Options struct {
 	DB    store.DB
 	Fleet Fleet
-	Now   func() time.Time // nil means time.Now
-	Log   *slog.Logger     // nil discards
+	// Append writes an entry to a home's timeline, for homes that an incident reaches. Nil: they do not hear of it.
+	Append func(tx store.Tx, e cloud.Entry) error
+	Now    func() time.Time // nil means time.Now
+	Log    *slog.Logger     // nil discards
 }
 
 // Watch keeps the scores and finds incidents. It is safe for concurrent use.
@@ -81,7 +83,7 @@ func (h *Watch) Handle(ctx context.Context, j store.Job) error {
 	return h.Sweep(ctx, j.Tenant)
 }
 
-// Sweep opens, widens and closes incidents. It may be repeated at will.
+// Sweep opens, widens and closes incidents, and lets the homes in them know. It may be repeated at will.
 func (h *Watch) Sweep(ctx context.Context, tenant string) error {
 	if err := h.sweep(ctx, tenant); err != nil {
 		return fmt.Errorf("sweep for incidents: %w", err)
@@ -140,19 +142,26 @@ func (h *Watch) sweep(ctx context.Context, tenant string) error {
 	if ok {
 		changed = merge(open, found)
 	}
-	return h.opts.DB.Update(ctx, tenant, func(tx store.Tx) error {
-		for _, in := range changed {
+	err = h.opts.DB.Update(ctx, tenant, func(tx store.Tx) error {
+		for i := range changed {
+			in := &changed[i]
 			gone := in.away(away)
 			in.Homes = max(in.Homes, gone)
 			if gone < max(fewest, in.Homes/10) {
 				in.State, in.To = "closed", &now
 			}
-			if err := incidents.Put(tx, &in); err != nil {
+			if err := incidents.Put(tx, in); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	for _, in := range slices.Concat(changed, late) {
+		if err == nil {
+			err = h.tell(ctx, tenant, in, away)
+		}
+	}
+	return err
 }
 
 // away counts the homes of the incident's place that are away since it began.

@@ -155,7 +155,7 @@ func Tone(n *cloud.Notice) string {
 	switch {
 	case n.Consent != nil:
 		return "ask"
-	case slices.Contains([]string{string(protocol.EventFixVerified), string(cloud.KindTicketClosed), string(cloud.KindProblemClosed)}, n.Key):
+	case slices.Contains([]string{string(protocol.EventFixVerified), string(cloud.KindTicketClosed), string(cloud.KindProblemClosed), string(cloud.KindIncidentClosed)}, n.Key):
 		return "good"
 	case n.Key == string(cloud.KindTicketOpened), n.Key == string(cloud.KindProblemLinked):
 		return "bad"

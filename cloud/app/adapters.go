@@ -122,6 +122,35 @@ func (s scores) HomeHealth(tx store.Tx, lang string, home cloud.Home) (*httpapi.
 	return healthView(lang, h, ok), err
 }
 
+func (s scores) OutageOf(tx store.Tx, lang string, home cloud.Home) (*httpapi.Outage, error) {
+	in, ok, err := health.Covering(tx, home, s.now())
+	if !ok || in.State != "open" {
+		return nil, err
+	}
+	v := outageView(lang, in)
+	return &v, err
+}
+
+func (scores) Outages(tx store.Tx, lang string, limit int) (out []httpapi.Outage, err error) {
+	for _, state := range []string{"open", "closed"} {
+		page, _, err := health.Incidents(tx, state, "", limit)
+		if err != nil {
+			return nil, err
+		}
+		for _, in := range page {
+			out = append(out, outageView(lang, in))
+		}
+	}
+	return out, nil
+}
+
+func outageView(lang string, in health.Incident) httpapi.Outage {
+	return httpapi.Outage{
+		ID: in.ID, State: in.State, Segment: string(in.Segment), SegmentText: timeline.Word(lang, "segment", string(in.Segment)),
+		PlaceText: timeline.Cohort(lang, in.Place()), From: in.From, To: in.To, Homes: in.Homes,
+	}
+}
+
 func healthView(lang string, h health.Health, ok bool) *httpapi.Health {
 	if !ok {
 		return nil

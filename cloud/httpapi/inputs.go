@@ -74,6 +74,8 @@ type inCaller struct {
 	Phone string `query:"phone" required:"true" minLength:"3" maxLength:"32" doc:"in any notation; without a country code, the tenant's is taken"`
 }
 
+type inOutages struct{ InLang }
+
 type inHomes struct {
 	InLang
 	InPage

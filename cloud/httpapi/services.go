@@ -55,6 +55,10 @@ type TelemetrySource interface {
 type HealthSource interface {
 	DeviceHealth(tx store.Tx, lang string, home cloud.Home, device string) (*Health, error)
 	HomeHealth(tx store.Tx, lang string, home cloud.Home) (*Health, error)
+	// OutageOf returns the open incident that a home is in, nil when it is in none.
+	OutageOf(tx store.Tx, lang string, home cloud.Home) (*Outage, error)
+	// Outages returns the incidents of the last while, newest first, open ones before those that are over.
+	Outages(tx store.Tx, lang string, limit int) ([]Outage, error)
 }
 
 // ProblemSource knows the batches of devices that are going bad. Names and tickets are filled in here.

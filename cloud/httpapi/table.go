@@ -39,6 +39,7 @@ var routes = []route{
 	{"ticket", access.Readers, http.MethodGet, "/v1/tickets/{ticket}", "One ticket"},
 	{"problems", access.Readers, http.MethodGet, "/v1/problems", "Batches of devices that are going bad"},
 	{"problem", access.Readers, http.MethodGet, "/v1/problems/{problem}", "One problem with its evidence and affected homes"},
+	{"outages", access.Readers, http.MethodGet, "/v1/outages", "What made many homes vanish at once, open ones first"},
 	{"models", access.Readers, http.MethodGet, "/v1/models", "Versions of the risk model, where they run, and who changed what"},
 	{"session", access.Readers, http.MethodGet, "/v1/sessions/{session}", "One remote session"},
 	{"events", access.Readers, http.MethodGet, "/v1/events", "Changes of all homes as they are committed"},

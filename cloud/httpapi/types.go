@@ -84,7 +84,20 @@ type HomeView struct {
 	Begin   time.Time    `json:"begin"`
 	End     *time.Time   `json:"end,omitempty"`
 	Health  *Health      `json:"health,omitempty"`
+	Outage  *Outage      `json:"outage,omitempty" doc:"that the home is in now"`
 	Devices []DeviceView `json:"devices"`
+}
+
+// Outage is an incident: one thing that made many homes vanish at once.
+type Outage struct {
+	ID          string     `json:"id"`
+	State       string     `json:"state" enum:"open,closed"`
+	Segment     string     `json:"segment" enum:"isp,cloud"`
+	SegmentText string     `json:"segment_text"`
+	PlaceText   string     `json:"place_text" doc:"where, as one line; empty for everywhere"`
+	From        time.Time  `json:"from" doc:"when the first home vanished"`
+	To          *time.Time `json:"to,omitempty"`
+	Homes       int        `json:"homes" doc:"that were away at its worst"`
 }
 
 // TicketView is a ticket with the names that go with it.

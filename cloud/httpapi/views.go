@@ -23,6 +23,7 @@ import (
 
 const (
 	timelineOnPage = 50
+	maxOutages     = 50 // of each state: what is older explains nothing today
 	contactsOnPage = 50
 	matchesOnPage  = 20
 )
@@ -113,6 +114,18 @@ func (a *API) registerViews() {
 		return answer(v, err)
 	})
 	handle(a, "telemetry", a.telemetry)
+	handle(a, "outages", func(ctx context.Context, in *inOutages) (*body[Page[Outage]], error) {
+		out := Page[Outage]{Items: []Outage{}}
+		if a.Health == nil {
+			return answer(out, nil)
+		}
+		err := a.view(ctx, func(tx store.Tx) error {
+			list, err := a.Health.Outages(tx, in.InLang.String(), maxOutages)
+			out.Items = full(list)
+			return err
+		})
+		return answer(out, err)
+	})
 	handle(a, "problems", func(ctx context.Context, in *inProblems) (*body[Page[Problem]], error) {
 		if a.Problems == nil {
 			return answer(Page[Problem]{Items: []Problem{}}, nil)
@@ -262,7 +275,9 @@ func (a *API) homeView(tx store.Tx, lang string, h cloud.Home) (HomeView, error)
 		v.Devices = append(v.Devices, dv)
 	}
 	if a.Health != nil {
-		v.Health, err = a.Health.HomeHealth(tx, lang, h)
+		if v.Health, err = a.Health.HomeHealth(tx, lang, h); err == nil {
+			v.Outage, err = a.Health.OutageOf(tx, lang, h)
+		}
 	}
 	return v, err
 }

@@ -131,8 +131,9 @@ export const matches: S["Match"][] = [
 ];
 
 const day = (n: number) => ago(n * 24 * hour).slice(0, 10);
-const problem: S["Problem"] = { id: "p1", state: "open", opened: ago(5 * hour), cohort: { model: "HL-Hub 2", firmware: "2.9.0" }, cohort_text: "HL-Hub 2 with firmware 2.9.0", homes_affected: 6, tickets_linked: 2 };
-export const problems: S["Problem"][] = [problem, { ...problem, id: "p0", state: "closed", cohort: { isp: "Nordnetz", region: "eu-central" }, cohort_text: "Nordnetz in eu-central", opened: ago(40 * 24 * hour), closed: ago(38 * 24 * hour), homes_affected: 31, tickets_linked: 4 }];
+const problem: S["Problem"] = { id: "p1", state: "open", opened: ago(5 * hour), cohort: { model: "HL-Hub 2", firmware: "2.9.0" }, cohort_text: "model HL-Hub 2 with firmware 2.9.0", homes_affected: 6, tickets_linked: 2 };
+export const outages: S["Outage"][] = [{ id: "o1", state: "closed", segment: "isp", segment_text: "the internet provider", place_text: "region eu-central", from: ago(30 * hour), to: ago(28 * hour), homes: 214 }];
+export const problems: S["Problem"][] = [problem, { ...problem, id: "p0", state: "closed", cohort: { isp: "Nordnetz", region: "eu-central" }, cohort_text: "region eu-central at provider Nordnetz", opened: ago(40 * 24 * hour), closed: ago(38 * 24 * hour), homes_affected: 31, tickets_linked: 4 }];
 export const problemView: S["ProblemView"] = {
   ...problem,
   evidence: {

@@ -12,6 +12,7 @@ export function sample(): Plugin {
     [/\/why$/, () => page(data.entries)],
     [/\/entries$/, () => page(data.entries)],
     [/\/telemetry$/, telemetry],
+    [/^\/v1\/outages$/, () => page(data.outages)],
     [/^\/v1\/problems$/, () => page(data.problems)],
     [/^\/v1\/problems\//, () => data.problemView],
     [/^\/v1\/sessions\//, () => data.session],

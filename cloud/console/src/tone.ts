@@ -26,6 +26,8 @@ const kinds: Record<string, Tone> = {
   "problem.opened": "bad",
   "problem.linked": "warn",
   "problem.closed": "good",
+  "incident.linked": "warn",
+  "incident.closed": "good",
   "session.opened": "accent",
   "session.action": "accent",
   "contact.received": "accent",

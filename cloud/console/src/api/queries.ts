@@ -115,6 +115,14 @@ export const useTickets = (state: TicketState[]) =>
     select: (list) => list.items,
   });
 
+export const useOutages = () =>
+  useQuery({
+    queryKey: ["outages"],
+    queryFn: ({ signal }) => body(api.GET("/v1/outages", { signal })),
+    select: (page) => page.items,
+    refetchInterval: 60_000,
+  });
+
 export const useProblems = () =>
   useQuery({
     queryKey: ["problems"],

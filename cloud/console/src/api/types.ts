@@ -10,6 +10,7 @@ export type CustomerView = Schemas["CustomerView"];
 export type HomeView = Schemas["HomeView"];
 export type DeviceView = Schemas["DeviceView"];
 export type Health = Schemas["Health"];
+export type Outage = Schemas["Outage"];
 export type Ticket = Schemas["TicketView"];
 export type Contact = Schemas["Contact"];
 export type PromiseView = Schemas["PromiseView"];

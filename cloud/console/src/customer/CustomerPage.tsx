@@ -63,7 +63,7 @@ function OneHome({ view, home, tabs }: { view: CustomerView; home: HomeView; tab
       <Who view={view} home={home} tabs={tabs}>
         <Actions view={view} home={home} ticket={ticket} session={running} onAsked={keep} />
       </Who>
-      <StoryCard home={id} ticket={ticket} problems={view.problems} />
+      <StoryCard home={id} ticket={ticket} problems={view.problems} outage={home.outage} />
       <div className={styles.columns} data-session={session !== undefined}>
         <section className={styles.column} aria-label={t("devices.title")}>
           <h2>{t("devices.title")}</h2>
@@ -84,7 +84,7 @@ function OneHome({ view, home, tabs }: { view: CustomerView; home: HomeView; tab
             <>
               <h2>{t("matters.title")}</h2>
               <div className={styles.scroll}>
-                <Matters view={view} home={id} tickets={tickets} />
+                <Matters view={view} home={id} outage={home.outage} tickets={tickets} />
               </div>
             </>
           )}

@@ -3,7 +3,7 @@ import { IconHourglass } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
 import { useCloseTicket } from "../api/mutations";
-import type { CustomerView, PromiseView, Ticket } from "../api/types";
+import type { CustomerView, Outage, PromiseView, Ticket } from "../api/types";
 import { Empty } from "../components/States";
 import { SegmentTag, Tag, TicketTag } from "../components/Status";
 import { When } from "../components/When";
@@ -14,7 +14,7 @@ import { TextDialog } from "./TextDialog";
 import styles from "./customer.module.css";
 
 /** What is open between us and the customer: promises, tickets, known problems, and what was said. */
-export function Matters({ view, home, tickets }: { view: CustomerView; home: string; tickets: Ticket[] }) {
+export function Matters({ view, home, outage, tickets }: { view: CustomerView; home: string; outage?: Outage; tickets: Ticket[] }) {
   const { t, lookup, lang } = useI18n();
   const open = tickets.filter((ticket) => ticket.state !== "solved");
   const contacts = view.contacts.filter((c) => !c.home || c.home === home);
@@ -25,6 +25,16 @@ export function Matters({ view, home, tickets }: { view: CustomerView; home: str
         <>
           <h3 className={styles.sub}>{t("matters.promises")}</h3>
           {promises.map((promise) => <PromiseLine key={promise.contact} promise={promise} />)}
+        </>
+      )}
+      {outage && (
+        <>
+          <h3 className={styles.sub}>{t("matters.outage")}</h3>
+          <div className={styles.matter} data-outage={outage.id}>
+            <Link to="/problems">{headline(outage.segment_text, lang)}{outage.place_text && ` · ${outage.place_text}`}</Link>{" "}
+            <Tag tone="bad">{t("outage.open")}</Tag>
+            <p><small>{t("outage.since", { homes: outage.homes })} <When at={outage.from} show="both" /></small></p>
+          </div>
         </>
       )}
       <h3 className={styles.sub}>{t("matters.tickets")}</h3>

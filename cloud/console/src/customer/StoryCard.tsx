@@ -1,7 +1,7 @@
 import { IconArrowBackUp, IconCheck, IconDots, IconX } from "@tabler/icons-react";
 import { Link } from "react-router";
 import { useEntries, useWhy } from "../api/queries";
-import type { CustomerView, Entry, Ticket } from "../api/types";
+import type { CustomerView, Entry, Outage, Ticket } from "../api/types";
 import { SegmentTag, Tag } from "../components/Status";
 import { When } from "../components/When";
 import { useI18n } from "../i18n";
@@ -17,7 +17,7 @@ const icons = {
 };
 
 /** The one matter that the caller is most likely calling about, in five answers. */
-export function StoryCard({ home, ticket, problems }: { home: string; ticket?: Ticket; problems: CustomerView["problems"] }) {
+export function StoryCard({ home, ticket, problems, outage }: { home: string; ticket?: Ticket; problems: CustomerView["problems"]; outage?: Outage }) {
   const { t } = useI18n();
   const words = useWords();
   const entries = useEntries(home);
@@ -31,8 +31,8 @@ export function StoryCard({ home, ticket, problems }: { home: string; ticket?: T
   if (!entries.data) return <div className={styles.story} aria-busy="true" />;
   if (!head && !ticket) {
     return (
-      <dl className={`${styles.story} ${styles.calm}`} data-tone={problem ? "bad" : undefined}>
-        <dd>{problem ? <Known problem={problem} /> : t("story.calm")}</dd>
+      <dl className={`${styles.story} ${styles.calm}`} data-tone={problem || outage ? "bad" : undefined}>
+        <dd>{outage && <Away outage={outage} />} {problem && <Known problem={problem} />} {!outage && !problem && t("story.calm")}</dd>
       </dl>
     );
   }
@@ -48,6 +48,7 @@ export function StoryCard({ home, ticket, problems }: { home: string; ticket?: T
           <small>
             {ticket ? t(ticket.state === "waiting" ? "story.ticket.waiting" : "story.ticket.open") : t("story.noticket")}
           </small>
+          {outage && <Away outage={outage} />}
           {problem && <Known problem={problem} />}
         </dd>
       </div>
@@ -107,6 +108,15 @@ const Known = ({ problem }: { problem: CustomerView["problems"][number] }) => {
   return (
     <Link to={`/problems/${problem.id}`}>
       <Tag tone="bad">{t("story.problem", { cohort: problem.cohort_text })}</Tag>
+    </Link>
+  );
+};
+
+const Away = ({ outage }: { outage: Outage }) => {
+  const { t } = useI18n();
+  return (
+    <Link to="/problems">
+      <Tag tone="bad">{t("outage.here", { blamed: outage.segment_text })}</Tag>
     </Link>
   );
 };

@@ -77,6 +77,8 @@ const zhCN: Messages = {
   "problem.told.when": "告知时间", "problem.ticket": "工单", "problem.linked": "已关联",
   "problem.chart": "每日故障数与预期对比", "problem.bar": "实际 {observed}，预期 {expected}",
   "problem.legend": "柱：每日实际数量。虚线：按其余设备推算的预期数量。",
+  "outages.title": "大范围断网", "outages.where": "范围", "outages.blamed": "归因", "outages.homes": "断网家庭", "outages.from": "开始于", "outages.to": "结束于",
+  "outages.everywhere": "所有地区", "outage.open": "进行中", "outage.closed": "已结束", "outage.here": "大范围断网：{blamed}", "outage.since": "{homes} 户断网，始于", "matters.outage": "大范围断网",
   "problems.none": "目前没有批量问题", "problems.none.more": "当某一类设备的故障明显多于整体时，系统会建立一个批量问题。",
   "problems.cohort": "涉及哪些设备", "problems.homes": "家庭", "problems.tickets": "工单",
   "cohort.model": "型号", "cohort.firmware": "固件", "cohort.hardware": "硬件", "cohort.region": "地区", "cohort.isp": "网络运营商",

@@ -77,6 +77,8 @@ const zhTW: Messages = {
   "problem.told.when": "告知時間", "problem.ticket": "案件", "problem.linked": "已關聯",
   "problem.chart": "每日故障數與預期對比", "problem.bar": "實際 {observed}，預期 {expected}",
   "problem.legend": "長條：每日實際數量。虛線：依其餘裝置推算的預期數量。",
+  "outages.title": "大範圍斷網", "outages.where": "範圍", "outages.blamed": "歸因", "outages.homes": "斷網家庭", "outages.from": "開始於", "outages.to": "結束於",
+  "outages.everywhere": "所有地區", "outage.open": "進行中", "outage.closed": "已結束", "outage.here": "大範圍斷網：{blamed}", "outage.since": "{homes} 戶斷網，始於", "matters.outage": "大範圍斷網",
   "problems.none": "目前沒有批次問題", "problems.none.more": "當某一類裝置的故障明顯多於整體時，系統會建立一個批次問題。",
   "problems.cohort": "涉及哪些裝置", "problems.homes": "家庭", "problems.tickets": "案件",
   "cohort.model": "型號", "cohort.firmware": "韌體", "cohort.hardware": "硬體", "cohort.region": "地區", "cohort.isp": "網路供應商",

@@ -1,7 +1,7 @@
 import { Title } from "@mantine/core";
 import { useDocumentTitle } from "@mantine/hooks";
 import { Link } from "react-router";
-import { useProblems } from "../api/queries";
+import { useOutages, useProblems } from "../api/queries";
 import shell from "../components/shell.module.css";
 import { Empty, Failure, Lines } from "../components/States";
 import { Tag } from "../components/Status";
@@ -49,6 +49,43 @@ export function ProblemsPage() {
           </tbody>
         </table>
       )}
+      <Outages />
     </div>
+  );
+}
+
+/** What made many homes vanish at once: a provider, a region, or we ourselves. */
+function Outages() {
+  const { t, lang } = useI18n();
+  const outages = useOutages();
+  if (!outages.data || outages.data.length === 0) return null;
+  return (
+    <section style={{ marginTop: 32 }}>
+      <Title order={2} mb="sm">{t("outages.title")}</Title>
+      <table className={styles.table}>
+        <thead>
+          <tr>
+            <th scope="col"><span>{t("outages.blamed")}</span></th>
+            <th scope="col"><span>{t("outages.where")}</span></th>
+            <th scope="col"><span>{t("tickets.state")}</span></th>
+            <th scope="col" className={styles.number}><span>{t("outages.homes")}</span></th>
+            <th scope="col"><span>{t("outages.from")}</span></th>
+            <th scope="col"><span>{t("outages.to")}</span></th>
+          </tr>
+        </thead>
+        <tbody>
+          {outages.data.map((outage) => (
+            <tr key={outage.id} data-outage={outage.id}>
+              <td>{headline(outage.segment_text, lang)}</td>
+              <td>{outage.place_text ? headline(outage.place_text, lang) : t("outages.everywhere")}</td>
+              <td><Tag tone={outage.state === "open" ? "bad" : "good"}>{t(`outage.${outage.state}`)}</Tag></td>
+              <td className={styles.number}>{outage.homes}</td>
+              <td className={styles.nowrap}><When at={outage.from} show="both" /></td>
+              <td className={styles.nowrap}>{outage.to ? <When at={outage.to} show="both" /> : "–"}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
   );
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/hearthline/hearthline/cloud/store"
 )
@@ -29,7 +30,6 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
-	type item struct{ pos, doc []byte }
 	n := 0
 	for chunk := firstChunk; ; chunk = min(2*chunk, lastChunk) {
 		if r.Limit > 0 {
@@ -37,15 +37,9 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 		}
 		var items []item
 		sql, args := q.build(chunk)
-		err := t.ask(sql, args, func(rows pgx.Rows) error {
-			for rows.Next() {
-				pos, doc, err := q.read(rows)
-				if err != nil {
-					return err
-				}
-				items = append(items, item{pos, doc})
-			}
-			return nil
+		err := t.ask(sql, args, func(rows pgx.Rows) (err error) {
+			items, err = q.read(rows)
+			return err
 		})
 		if err != nil {
 			return err
@@ -70,7 +64,7 @@ type scan struct {
 	index   int
 	columns store.Columns // that order the range, each once
 	full    store.Columns // the same with repetitions, as cursors have them
-	prefix  int
+	fixed   []any         // the values of the first of columns, which all rows of the range have
 	where   strings.Builder
 	args    []any
 	after   []any // values of columns[prefix:]
@@ -88,17 +82,15 @@ func (tab *table) scan(tenant string, ix int, r store.Range) (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	fixed := map[string]any{}
 	for i, v := range prefix {
 		name := q.full[i].Name
-		if have, ok := fixed[name]; ok {
-			if !same(have, v) {
+		if j := position(q.columns, name); j < len(q.fixed) {
+			if !same(q.fixed[j], v) {
 				q.where.WriteString(" and false") // a column cannot have two values
 			}
 			continue
 		}
-		fixed[name] = v
-		q.prefix++
+		q.fixed = append(q.fixed, v)
 		q.and(name, "=", v)
 	}
 	for _, b := range []struct {
@@ -172,14 +164,14 @@ func (q *scan) continueAfter(pos []byte) error {
 	if err != nil {
 		return err
 	}
-	q.after = q.once(key)[q.prefix:]
+	q.after = q.once(key)[len(q.fixed):]
 	return nil
 }
 
 func (q *scan) build(limit int) (sql string, args []any) {
 	base, n := q.where.String(), len(q.args)
-	if q.after != nil && q.prefix < len(q.columns) {
-		q.compare(q.prefix, q.after)
+	if q.after != nil && len(q.fixed) < len(q.columns) {
+		q.compare(len(q.fixed), q.after)
 	}
 	where, args := q.where.String(), append([]any{}, q.args...)
 	q.where.Reset()
@@ -191,11 +183,9 @@ func (q *scan) build(limit int) (sql string, args []any) {
 		dir = " desc"
 	}
 	var cols, order []string
-	for i, c := range q.columns {
+	for _, c := range q.columns[len(q.fixed):] {
 		cols = append(cols, "s."+quote(c.Name))
-		if i >= q.prefix {
-			order = append(order, "s."+quote(c.Name)+dir)
-		}
+		order = append(order, "s."+quote(c.Name)+dir)
 	}
 	from := q.tab.name + " s"
 	doc := "s." + q.tab.doc
@@ -207,7 +197,7 @@ func (q *scan) build(limit int) (sql string, args []any) {
 		from = fmt.Sprintf("%s s join %s d on %s", q.tab.indexes[q.index].name, q.tab.name, on)
 		doc = "d." + q.tab.doc
 	}
-	sql = fmt.Sprintf("select %s, %s from %s where %s", strings.Join(cols, ", "), doc, from, where)
+	sql = fmt.Sprintf("select %s from %s where %s", strings.Join(append(cols, doc), ", "), from, where)
 	if len(order) > 0 {
 		sql += " order by " + strings.Join(order, ", ")
 	}
@@ -215,34 +205,48 @@ func (q *scan) build(limit int) (sql string, args []any) {
 	return fmt.Sprintf("%s limit $%d", sql, len(args)), args
 }
 
-// read takes one row of the query apart.
-func (q *scan) read(rows pgx.Rows) (pos, doc []byte, err error) {
-	into := make([]any, len(q.columns)+1)
-	for i, c := range q.columns {
-		switch c.Kind {
-		case store.KindText:
-			into[i] = new(string)
-		case store.KindInt:
-			into[i] = new(int64)
-		default:
-			into[i] = new(time.Time)
-		}
+// item is one row of a scan.
+type item struct{ pos, doc []byte }
+
+// read takes the rows of the query apart. People wait for scans, so a row is one piece of memory, and only
+// what it has of its own is read.
+func (q *scan) read(rows pgx.Rows) (items []item, err error) {
+	var doc pgtype.DriverBytes // pgx's until the next row
+	own := make([]struct {
+		text string
+		n    int64
+		at   time.Time
+	}, len(q.columns)-len(q.fixed))
+	var into []any
+	for i, c := range q.columns[len(q.fixed):] {
+		into = append(into, [...]any{&own[i].text, &own[i].n, &own[i].at}[c.Kind])
 	}
-	into[len(q.columns)] = &doc
-	if err := rows.Scan(into...); err != nil {
-		return nil, nil, err
-	}
+	into = append(into, &doc)
 	key := make(store.Key, len(q.full))
-	for i, c := range q.full {
-		switch p := into[position(q.columns, c.Name)].(type) {
-		case *string:
-			key[i] = *p
-		case *int64:
-			key[i] = *p
-		case *time.Time:
-			key[i] = *p
+	size := 64
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
 		}
+		for i, c := range q.full {
+			switch j := position(q.columns, c.Name); {
+			case j < len(q.fixed):
+				key[i] = q.fixed[j]
+			case c.Kind == store.KindText:
+				key[i] = own[j-len(q.fixed)].text
+			case c.Kind == store.KindInt:
+				key[i] = own[j-len(q.fixed)].n
+			default:
+				key[i] = own[j-len(q.fixed)].at
+			}
+		}
+		b, err := store.AppendKey(make([]byte, 0, size+len(doc)), q.full, key)
+		if err != nil {
+			return nil, err
+		}
+		size = len(b) // the next one's is about the same
+		b = append(b, doc...)
+		items = append(items, item{b[:size:size], b[size:]})
 	}
-	pos, err = store.AppendKey(nil, q.full, key)
-	return pos, doc, err
+	return items, rows.Err()
 }

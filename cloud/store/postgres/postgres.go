@@ -50,7 +50,7 @@ type Options struct {
 	URL        string        // of the service role, such as postgres://hearth@db/hearth; must be neither superuser nor BYPASSRLS
 	MigrateURL string        // of the role that owns the tables; "" means the service role owns them
 	Schema     string        // SQL schema; "" means hearthline
-	MaxConns   int           // connections of this process; 0 means 16
+	MaxConns   int           // connections of this process, half of them for Batch at most; 0 means 16
 	MaxRetries int           // repeats of a transaction in conflict; 0 means 20
 	Patience   time.Duration // how long transactions and Open wait for a database that is away; 0 means 5s
 	Logger     *slog.Logger  // nil discards
@@ -65,6 +65,7 @@ type DB struct {
 	opts   Options
 	place  string // user@host:port/database, for errors
 	pool   *pgxpool.Pool
+	batch  chan struct{} // holds a token for each piece of work of a Batch that is under way
 	log    *slog.Logger
 	tables map[*store.Schema]*table
 	jobs   jobSQL
@@ -101,7 +102,10 @@ func Open(ctx context.Context, opts Options, tables ...store.Declared) (*DB, err
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	db := &DB{opts: opts, place: where(cfg.ConnConfig), log: opts.Logger, tables: map[*store.Schema]*table{}, jobs: newJobSQL(opts.Schema)}
+	db := &DB{
+		opts: opts, log: opts.Logger, place: where(cfg.ConnConfig), batch: make(chan struct{}, max(1, opts.MaxConns/2)),
+		tables: map[*store.Schema]*table{}, jobs: newJobSQL(opts.Schema),
+	}
 	for _, d := range tables {
 		t, err := newTable(opts.Schema, d.Schema())
 		if err != nil {

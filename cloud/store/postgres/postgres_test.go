@@ -291,6 +291,52 @@ func count(t testing.TB, db store.DB) (n int) {
 	return n
 }
 
+func TestBatchesLeaveConnectionsToPeople(t *testing.T) {
+	service, owner := database(t)
+	db, err := postgres.Open(t.Context(), postgres.Options{URL: service, MigrateURL: owner, MaxConns: 4}, notes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	entered, release := make(chan struct{}), make(chan struct{})
+	work := make([]store.Work, 8)
+	for i := range work {
+		work[i] = store.Work{Tenant: "acme", Do: func(tx store.Tx) error {
+			select {
+			case entered <- struct{}{}:
+				<-release
+			case <-release:
+			}
+			return notes.Put(tx, &note{fmt.Sprint("h", i), 0, "text", nil})
+		}}
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := errors.Join(db.Batch(context.Background(), work)...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 2 {
+		<-entered
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 100 { // by now every batch has had its turn to take more
+		err := db.View(ctx, "acme", func(tx store.Tx) error {
+			_, err := notes.Has(tx, "h", int64(0))
+			return err
+		})
+		if err != nil {
+			t.Errorf("a look beside four batches: %v", err)
+			break
+		}
+	}
+	close(release)
+	wg.Wait()
+}
+
 func TestManyRowsWrittenTogetherEndAsOneByOne(t *testing.T) {
 	service, owner := database(t)
 	db := open(t, service, owner)

@@ -25,18 +25,23 @@ func (db *DB) Update(ctx context.Context, tenant string, fn func(store.Tx) error
 	return db.run(ctx, tenant, true, fn)
 }
 
-// Batch implements store.DB. Work runs on up to half of the connections at a time.
+// Batch implements store.DB. The work of all batches together runs on half of the connections at a time:
+// when a storm of devices reports, people still get theirs at once.
 func (db *DB) Batch(ctx context.Context, work []store.Work) []error {
 	errs := make([]error, len(work))
 	panics := make([]any, len(work))
-	slots := make(chan struct{}, max(1, db.opts.MaxConns/2))
 	var wg sync.WaitGroup
 	for i, w := range work {
-		slots <- struct{}{}
+		select {
+		case db.batch <- struct{}{}:
+		case <-ctx.Done():
+			errs[i] = ctx.Err()
+			continue
+		}
 		wg.Go(func() {
 			defer func() {
 				panics[i] = recover()
-				<-slots
+				<-db.batch
 			}()
 			errs[i] = db.Update(ctx, w.Tenant, w.Do)
 		})

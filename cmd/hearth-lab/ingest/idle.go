@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,11 +22,15 @@ import (
 	"github.com/hearthline/hearthline/cloud/gateway/ca"
 )
 
-// IdleReport is the result of the tool "idle".
+// IdleReport is the result of the tool "idle". Kilobytes are for each device, above what the service has
+// with none.
 type IdleReport struct {
 	Devices     int     `json:"devices"`
-	AllBack     float64 `json:"all_connected_s"`    // from the first dial, all at once, mutual TLS
-	PerDevice   float64 `json:"kb_per_idle_device"` // resident memory of the service, above what it has with none
+	AllBack     float64 `json:"all_connected_s"`     // from the first dial, all at once, mutual TLS
+	PerDevice   float64 `json:"kb_per_idle_device"`  // resident memory: the figure
+	Objects     float64 `json:"kb_objects"`          // of it in objects,
+	Stacks      float64 `json:"kb_stacks"`           // and in stacks of goroutines; the rest is free in between, and the runtime's own
+	AtOnce      float64 `json:"kb_resident_at_once"` // resident when all had just connected, before the broker gives back
 	ServiceMB   float64 `json:"service_mb"`
 	CPUPerHello float64 `json:"cpu_ms_per_connect"`
 }
@@ -33,7 +40,7 @@ type IdleReport struct {
 func RunIdle(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("idle", flag.ContinueOnError)
 	n := fs.Int("devices", 2000, "connections, all opened at once")
-	wait := fs.Duration("wait", 5*time.Second, "silence before memory is read")
+	wait := fs.Duration("wait", 25*time.Second, "silence before memory is read; the broker gives back what connecting took within 20s")
 	asJSON := fs.Bool("json", false, "print JSON only")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -54,7 +61,7 @@ func RunIdle(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, addr, err := startSelf(ctx, []string{"ingest", "serve", "hearthline", "--dir", dir, "--devices", strconv.Itoa(*n), "--tls"})
+	p, addr, out, err := startSelf(ctx, []string{"ingest", "serve", "hearthline", "--dir", dir, "--devices", strconv.Itoa(*n), "--tls"})
 	if err != nil {
 		return err
 	}
@@ -66,6 +73,10 @@ func RunIdle(ctx context.Context, args []string) error {
 		if devices[i].tls, err = clientTLS(authority, devices[i].id); err != nil {
 			return err
 		}
+	}
+	heldBefore, err := ask(p, out)
+	if err != nil {
+		return err
 	}
 	before, cpuBefore, err := usage(p.Process.Pid)
 	if err != nil {
@@ -87,13 +98,13 @@ func RunIdle(ctx context.Context, args []string) error {
 			}
 		}
 	}()
-	if err := errors.Join(errs...); err != nil {
-		return err
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return fmt.Errorf("device %d: %w", i+1, errs[i]) // the others will have the like
 	}
 	for _, h := range hubs {
 		go io.Copy(io.Discard, h)
 	}
-	_, cpuAfter, err := usage(p.Process.Pid)
+	atOnce, cpuAfter, err := usage(p.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -106,16 +117,36 @@ func RunIdle(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	heldAfter, err := ask(p, out)
+	if err != nil {
+		return err
+	}
+	each := func(kilobytes float64) float64 { return kilobytes / float64(*n) }
 	rep := IdleReport{
 		Devices: *n, AllBack: took.Seconds(), ServiceMB: float64(after) / 1024,
-		PerDevice: float64(after-before) / float64(*n), CPUPerHello: (cpuAfter - cpuBefore).Seconds() * 1000 / float64(*n),
+		PerDevice: each(float64(after - before)), AtOnce: each(float64(atOnce - before)),
+		Objects:     each((float64(heldAfter.Objects) - float64(heldBefore.Objects)) / 1024),
+		Stacks:      each((float64(heldAfter.Stacks) - float64(heldBefore.Stacks)) / 1024),
+		CPUPerHello: each((cpuAfter - cpuBefore).Seconds() * 1000),
 	}
 	if *asJSON {
 		return json.NewEncoder(os.Stdout).Encode(rep)
 	}
-	fmt.Printf("%d devices connected after %.1f s (%.2f ms cpu each); %.1f kB resident per idle device, %.0f MB in all\n",
-		rep.Devices, rep.AllBack, rep.CPUPerHello, rep.PerDevice, rep.ServiceMB)
+	fmt.Printf("%d devices connected after %.1f s (%.2f ms cpu each); %.1f kB resident per idle device (objects %.1f, stacks %.1f), %.0f MB in all; %.1f kB when they had just come\n",
+		rep.Devices, rep.AllBack, rep.CPUPerHello, rep.PerDevice, rep.Objects, rep.Stacks, rep.ServiceMB, rep.AtOnce)
 	return nil
+}
+
+// ask has the service say what it holds.
+func ask(p *exec.Cmd, out *bufio.Reader) (h held, err error) {
+	if err := p.Process.Signal(syscall.SIGUSR1); err != nil {
+		return h, err
+	}
+	line, err := out.ReadBytes('\n')
+	if err != nil {
+		return h, fmt.Errorf("the service did not say what it holds: %w", err)
+	}
+	return h, json.Unmarshal(line, &h)
 }
 
 // redial connects, with full jitter after a failure, as agents do.

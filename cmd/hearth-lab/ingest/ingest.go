@@ -21,7 +21,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -214,7 +213,7 @@ func (o *options) round(ctx context.Context, dir, path string, secure bool) (Rou
 		addr = outer
 		args = []string{"ingest", "serve", "baseline", "--dir", dir, "--broker", inner}
 	}
-	p, ready, err := startSelf(ctx, args)
+	p, ready, _, err := startSelf(ctx, args)
 	if err != nil {
 		return Round{}, err
 	}
@@ -261,29 +260,29 @@ func stopAll(procs []*exec.Cmd) (cpu time.Duration) {
 	return cpu
 }
 
-// startSelf starts this program as a server and waits until it is ready.
-func startSelf(ctx context.Context, args []string) (*exec.Cmd, string, error) {
+// startSelf starts this program as a server and waits until it is ready. out is what it says after that.
+func startSelf(ctx context.Context, args []string) (p *exec.Cmd, addr string, out *bufio.Reader, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
-	p := exec.CommandContext(ctx, self, args...)
+	p = exec.CommandContext(ctx, self, args...)
 	p.Stderr = os.Stderr
-	out, err := p.StdoutPipe()
+	pipe, err := p.StdoutPipe()
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	if err := p.Start(); err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	out = bufio.NewReader(pipe)
+	line, err := out.ReadString('\n')
 	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
 	if err != nil || !ok {
 		stopAll([]*exec.Cmd{p})
-		return nil, "", fmt.Errorf("server did not get ready: %q %w", line, err)
+		return nil, "", nil, fmt.Errorf("server did not get ready: %q %w", line, err)
 	}
-	go io.Copy(io.Discard, out)
-	return p, addr, nil
+	return p, addr, out, nil
 }
 
 func clientTLS(authority *ca.CA, id string) (*tls.Config, error) {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"runtime/metrics"
 	"runtime/pprof"
+	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -55,10 +59,30 @@ func serve(ctx context.Context, args []string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1) // before it is ready: unheard, the signal would end it
+	go tell(ctx, asked)
 	if args[0] == "baseline" {
 		return serveBaseline(ctx, *dir, *upstream)
 	}
 	return serveHearthline(ctx, *dir, *devices, *secure)
+}
+
+// held is what Go's runtime holds, in bytes.
+type held struct{ Objects, Stacks uint64 }
+
+// tell prints what is held, as JSON, each time that SIGUSR1 asks for it.
+func tell(ctx context.Context, asked <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+		}
+		s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+		metrics.Read(s)
+		_ = json.NewEncoder(os.Stdout).Encode(held{s[0].Value.Uint64(), s[1].Value.Uint64()}) // numbers
+	}
 }
 
 // door wires the broker to ingest as the gateway does.

@@ -73,7 +73,7 @@ func (d *Driver) measure(ctx context.Context, c protocol.Check) ([]float64, erro
 		if !addr.IsValid() {
 			return []float64{math.NaN()}, nil
 		}
-		s := repeat(ctx, checkPings, checkSpacing, pinger(addr))
+		s := repeat(ctx, checkPings, checkSpacing, pings(addr))
 		if what == "reachable" {
 			return []float64{truth(s.answered > 0)}, nil
 		}

@@ -144,7 +144,7 @@ func (q *inquiry) ping() (protocol.Verdict, error) {
 // pings sends n pings and records them as one step.
 func (q *inquiry) pings(name string, to netip.Addr, n int) series {
 	began := time.Now()
-	s := repeat(q.ctx, n, 100*time.Millisecond, pinger(to))
+	s := repeat(q.ctx, n, 100*time.Millisecond, pings(to))
 	status, code := protocol.StatusOK, ""
 	switch {
 	case s.answered == 0:

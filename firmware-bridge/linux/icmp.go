@@ -27,41 +27,68 @@ type echo struct {
 	hop  bool // a router on the way answered that the hop limit was reached
 }
 
-// ping sends one ICMP echo request (RFC 792) and waits for its answer. ttl 0 means the system's own.
-// A socket is opened for each, so that the source address and the route are always those of now.
-func ping(ctx context.Context, to netip.Addr, ttl int, timeout time.Duration) (echo, error) {
-	raw := false
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
-	if err != nil || ttl > 0 {
-		// Where ping_group_range allows no datagram socket, and for traceroute, which wants the routers' answers.
-		if err == nil {
-			unix.Close(fd)
-		}
+// echoSocket sends ICMP echo requests (RFC 792). It is bound to nothing, so that every request takes the
+// source address and the route of its moment. One goroutine at a time may use it.
+type echoSocket struct {
+	file *os.File
+	raw  bool
+}
+
+// openEcho opens a socket for echo requests. ttl 0 means the system's own. The error is errForbidden where
+// this process may not send pings.
+func openEcho(ttl int) (*echoSocket, error) {
+	const flags = unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	raw := ttl > 0 // traceroute wants the routers' answers
+	fd, err := -1, error(unix.EACCES)
+	if !raw {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|flags, unix.IPPROTO_ICMP)
+	}
+	if err != nil { // ping_group_range allows no datagram socket
 		raw = true
-		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP); err != nil {
-			return echo{}, errForbidden
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|flags, unix.IPPROTO_ICMP); err != nil {
+			return nil, errForbidden
 		}
 	}
 	if ttl > 0 {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, ttl); err != nil {
 			unix.Close(fd)
-			return echo{}, fmt.Errorf("set hop limit: %w", err)
+			return nil, fmt.Errorf("set hop limit: %w", err)
 		}
 	}
 	if raw {
 		keep := uint32(1<<0 | 1<<3 | 1<<11) // echo reply, unreachable, time exceeded
 		_ = unix.SetsockoptInt(fd, unix.SOL_RAW, 1 /* ICMP_FILTER */, int(int32(^keep)))
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) // it hears the answers to others too
 	}
-	f := os.NewFile(uintptr(fd), "icmp")
-	defer f.Close()
+	return &echoSocket{os.NewFile(uintptr(fd), "icmp"), raw}, nil
+}
+
+func (s *echoSocket) close() { _ = s.file.Close() }
+
+// ping asks once through a socket of its own.
+func ping(ctx context.Context, to netip.Addr, ttl int, timeout time.Duration) (echo, error) {
+	s, err := openEcho(ttl)
+	if err != nil {
+		return echo{}, err
+	}
+	defer s.close()
+	return s.ask(ctx, to, timeout)
+}
+
+// ask sends one echo request and waits for its answer.
+func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Duration) (echo, error) {
 	end := time.Now().Add(timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
 		end = d
 	}
-	_ = f.SetDeadline(end)
-	stop := context.AfterFunc(ctx, func() { _ = f.SetDeadline(time.Unix(1, 0)) })
+	_ = s.file.SetDeadline(end)
+	stop := context.AfterFunc(ctx, func() { _ = s.file.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-
+	conn, err := s.file.SyscallConn()
+	if err != nil {
+		return echo{}, err
+	}
+	var in [576]byte
 	var out [16]byte
 	token := rand.Uint64()
 	out[0] = 8 // echo request
@@ -69,16 +96,22 @@ func ping(ctx context.Context, to netip.Addr, ttl int, timeout time.Duration) (e
 	binary.BigEndian.PutUint64(out[8:], token)
 	binary.BigEndian.PutUint16(out[2:], checksum(out[:]))
 	sent := time.Now()
-	if err := unix.Sendto(fd, out[:], 0, &unix.SockaddrInet4{Addr: to.As4()}); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+	var sendErr error
+	if err := conn.Control(func(fd uintptr) {
+		for s.raw { // what came for others must not leave our answer without room
+			if _, _, err := unix.Recvfrom(int(fd), in[:], 0); err != nil {
+				break
+			}
+		}
+		sendErr = unix.Sendto(int(fd), out[:], 0, &unix.SockaddrInet4{Addr: to.As4()})
+	}); err != nil {
+		return echo{}, err
+	}
+	if sendErr != nil {
+		if errors.Is(sendErr, unix.EPERM) || errors.Is(sendErr, unix.EACCES) {
 			return echo{}, errForbidden
 		}
 		return echo{}, errUnreachable // no route, no carrier
-	}
-	var in [576]byte
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return echo{}, err
 	}
 	for {
 		var n int
@@ -97,11 +130,11 @@ func ping(ctx context.Context, to netip.Addr, ttl int, timeout time.Duration) (e
 			return echo{}, errUnreachable
 		}
 		a := echo{took: time.Since(sent)}
-		if s, ok := from.(*unix.SockaddrInet4); ok {
-			a.from = netip.AddrFrom4(s.Addr)
+		if sender, ok := from.(*unix.SockaddrInet4); ok {
+			a.from = netip.AddrFrom4(sender.Addr)
 		}
 		b := in[:n]
-		if raw {
+		if s.raw {
 			b = skipHeader(b)
 		}
 		switch {

@@ -72,14 +72,15 @@ type Driver struct {
 
 	apply sync.Mutex // one change at a time
 
-	mu     sync.Mutex // guards the sampler
-	sys    *system
-	wifi   *wifi
-	probes probes
-	view   view
-	schema *protocol.Schema
-	sample protocol.Sample // what Sample returned last; nobody else may change it
-	bind   []binding
+	mu      sync.Mutex // guards the sampler
+	sys     *system
+	wifi    *wifi
+	probes  probes
+	view    view
+	schema  *protocol.Schema
+	sample  protocol.Sample   // what Sample returned last; nobody else may change it
+	metrics []protocol.Metric // of the round, kept for its memory
+	speeds  speeds
 }
 
 var _ bridge.Driver = (*Driver)(nil)

@@ -36,9 +36,11 @@ type probes struct {
 
 // target is something that is probed. The zero window says nothing yet.
 type target struct {
-	role string // "gateway", "wan", "cloud" or "dns"
-	addr netip.Addr
-	ask  func(ctx context.Context) (time.Duration, error)
+	role  string // "gateway", "wan", "cloud" or "dns"
+	addr  netip.Addr
+	name  string // addr as text
+	ask   func(ctx context.Context) (time.Duration, error)
+	close func() // frees what ask keeps; called when nobody asks any more; may be nil
 
 	mu      sync.Mutex
 	busy    bool
@@ -48,6 +50,7 @@ type target struct {
 	size    int
 	asked   int  // outcomes so far
 	barred  bool // we are not permitted to ask
+	gone    bool // nobody wants to know any more
 	skipped int  // rounds since an alternative resolver was asked
 }
 
@@ -65,7 +68,7 @@ func (p *probes) want(role string, addr netip.Addr, ask func(context.Context) (t
 	if t := p.get(role, addr); t != nil {
 		return t
 	}
-	t := &target{role: role, addr: addr, ask: ask, size: pingWindow, last: -1}
+	t := &target{role: role, addr: addr, name: addr.String(), ask: ask, size: pingWindow, last: -1}
 	if role == "dns" {
 		t.size = dnsWindow
 	}
@@ -73,9 +76,34 @@ func (p *probes) want(role string, addr netip.Addr, ask func(context.Context) (t
 	return t
 }
 
+// ping returns the target of pings to an address.
+func (p *probes) ping(role string, addr netip.Addr) *target {
+	if t := p.get(role, addr); t != nil {
+		return t
+	}
+	var pings pinger
+	t := p.want(role, addr, func(ctx context.Context) (time.Duration, error) { return pings.ask(ctx, addr) })
+	t.close = pings.close
+	return t
+}
+
+// query returns the target of queries to a resolver.
+func (p *probes) query(addr netip.Addr) *target {
+	if t := p.get("dns", addr); t != nil {
+		return t
+	}
+	return p.want("dns", addr, querier(addr, p.name))
+}
+
 // keep forgets all targets but these.
 func (p *probes) keep(wanted []*target) {
-	p.targets = slices.DeleteFunc(p.targets, func(t *target) bool { return !slices.Contains(wanted, t) })
+	p.targets = slices.DeleteFunc(p.targets, func(t *target) bool {
+		if slices.Contains(wanted, t) {
+			return false
+		}
+		t.forget()
+		return true
+	})
 }
 
 // round asks all targets that are not being asked, and waits until they answered, at most for wait.
@@ -114,6 +142,17 @@ func (p *probes) close() {
 		p.cancel()
 	}
 	p.wg.Wait()
+	p.keep(nil)
+}
+
+// forget frees what the target keeps, now or once the present probe has ended.
+func (t *target) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gone = true
+	if !t.busy && t.close != nil {
+		t.close()
+	}
 }
 
 func (t *target) begin() bool {
@@ -133,6 +172,9 @@ func (t *target) end(took time.Duration, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.busy = false
+	if t.gone && t.close != nil {
+		t.close()
+	}
 	if errors.Is(err, errForbidden) {
 		t.barred = true
 		return
@@ -150,9 +192,12 @@ func (t *target) end(took time.Duration, err error) {
 	t.last = took
 }
 
-// latency in milliseconds of the last answer, NaN when the last probe failed. A probe that still waits
-// counts with what it has waited so far, so that a stall shows before it times out.
+// latency in milliseconds of the last answer, NaN when the last probe failed or there is no target. A probe
+// that still waits counts with what it has waited so far, so that a stall shows before it times out.
 func (t *target) latency() float64 {
+	if t == nil {
+		return math.NaN()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.last
@@ -165,8 +210,11 @@ func (t *target) latency() float64 {
 	return float64(v) / 1e6
 }
 
-// failures is the share of the last probes that failed, NaN before the first outcome.
+// failures is the share of the last probes that failed, NaN before the first outcome or without a target.
 func (t *target) failures() float64 {
+	if t == nil {
+		return math.NaN()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := min(t.asked, t.size)
@@ -189,10 +237,35 @@ func (t *target) forbidden() bool {
 	return t.barred
 }
 
-// pinger asks by ICMP echo.
-func pinger(addr netip.Addr) func(context.Context) (time.Duration, error) {
+// pinger asks by ICMP echo, through the same socket for as long as answers come. The zero pinger is ready; one goroutine at a
+// time may use it.
+type pinger struct{ socket *echoSocket }
+
+func (p *pinger) ask(ctx context.Context, to netip.Addr) (time.Duration, error) {
+	if p.socket == nil {
+		var err error
+		if p.socket, err = openEcho(0); err != nil {
+			return 0, err
+		}
+	}
+	e, err := p.socket.ask(ctx, to, pingTimeout)
+	if err != nil {
+		p.close() // what comes late must not be taken for the outcome of the next
+	}
+	return e.took, err
+}
+
+func (p *pinger) close() {
+	if p.socket != nil {
+		p.socket.close()
+		p.socket = nil
+	}
+}
+
+// pings asks by ICMP echo, each time through a socket of its own.
+func pings(to netip.Addr) func(context.Context) (time.Duration, error) {
 	return func(ctx context.Context) (time.Duration, error) {
-		e, err := ping(ctx, addr, 0, pingTimeout)
+		e, err := ping(ctx, to, 0, pingTimeout)
 		return e.took, err
 	}
 }
@@ -210,6 +283,7 @@ func querier(addr netip.Addr, name string) func(context.Context) (time.Duration,
 type cloudAsker struct {
 	host, port string
 	resolvers  func() []netip.Addr
+	pings      pinger
 	addr       netip.Addr
 	resolved   time.Time
 	pinged     bool // a ping was answered once
@@ -229,10 +303,10 @@ func (c *cloudAsker) ask(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	if c.addr.Is4() {
-		e, err := ping(ctx, c.addr, 0, pingTimeout)
+		took, err := c.pings.ask(ctx, c.addr)
 		if err == nil {
 			c.pinged = true
-			return e.took, nil
+			return took, nil
 		}
 		if c.pinged || ctx.Err() != nil {
 			return 0, err

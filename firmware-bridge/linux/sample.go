@@ -12,12 +12,6 @@ import (
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// binding is one column: its metric and how it is read from the driver's state of this round.
-type binding struct {
-	metric protocol.Metric
-	read   func() float64
-}
-
 // round is what one sample is taken from.
 type round struct {
 	gateway, wan, cloud *target
@@ -50,18 +44,15 @@ func (d *Driver) take(ctx context.Context, into *protocol.Sample) error {
 	ask := d.targets(&r)
 	d.probes.round(ctx, ask, d.opts.Wait)
 	d.wifi.refresh(d.view.interfaces())
-	if err := d.columns(r); err != nil {
-		return fmt.Errorf("linux: sample: %w", err)
-	}
-	if len(into.Values) != len(d.bind) {
-		into.Values = make([]float64, len(d.bind))
-	}
-	into.Schema = d.schema
 	into.Mono = d.opts.Start().Milliseconds()
 	into.Wall = d.opts.Now().UnixMilli()
-	for i := range d.bind {
-		into.Values[i] = d.bind[i].read()
+	into.Values = d.columns(&r, into.Values[:0])
+	if d.schema == nil || !slices.Equal(d.metrics, d.schema.Metrics) {
+		if d.schema, err = protocol.NewSchema(slices.Clone(d.metrics)); err != nil {
+			return fmt.Errorf("linux: sample: %w", err)
+		}
 	}
+	into.Schema = d.schema
 	return nil
 }
 
@@ -69,11 +60,11 @@ func (d *Driver) take(ctx context.Context, into *protocol.Sample) error {
 func (d *Driver) targets(r *round) (ask []*target) {
 	p := &d.probes
 	if def, ok := d.view.defaultRoute(); ok && def.Gateway.IsValid() {
-		r.gateway = p.want("gateway", def.Gateway, pinger(def.Gateway))
+		r.gateway = p.ping("gateway", def.Gateway)
 		ask = append(ask, r.gateway)
 	}
 	if d.opts.Probe.IsValid() {
-		r.wan = p.want("wan", d.opts.Probe, pinger(d.opts.Probe))
+		r.wan = p.ping("wan", d.opts.Probe)
 		ask = append(ask, r.wan)
 	}
 	if host, port, err := net.SplitHostPort(d.opts.Cloud); err == nil {
@@ -83,12 +74,13 @@ func (d *Driver) targets(r *round) (ask []*target) {
 				return file.active()
 			}}
 			r.cloud = p.want("cloud", netip.Addr{}, c.ask)
+			r.cloud.close = c.pings.close
 		}
 		ask = append(ask, r.cloud)
 	}
 	r.active = d.resolver.active()
 	for _, a := range r.active {
-		t := p.want("dns", a, querier(a, p.name))
+		t := p.query(a)
 		t.skipped = 0
 		r.resolvers = append(r.resolvers, t)
 		ask = append(ask, t)
@@ -97,7 +89,7 @@ func (d *Driver) targets(r *round) (ask []*target) {
 		if slices.Contains(r.active, a) {
 			continue
 		}
-		t := p.want("dns", a, querier(a, p.name))
+		t := p.query(a)
 		if t.skipped%alternativeEvery == 0 {
 			ask = append(ask, t)
 		}
@@ -114,101 +106,76 @@ func (d *Driver) targets(r *round) (ask []*target) {
 	return ask
 }
 
-// columns binds the metrics anew and changes the schema only when they are others than before.
-func (d *Driver) columns(r round) error {
-	b := d.bind[:0]
-	add := func(name, instance string, kind protocol.MetricKind, scale int8, read func() float64) {
-		b = append(b, binding{protocol.Metric{Name: name, Instance: instance, Kind: kind, Scale: scale}, read})
+// columns lists the metrics there are now in d.metrics and appends their values.
+func (d *Driver) columns(r *round, values []float64) []float64 {
+	d.metrics = d.metrics[:0]
+	add := func(name, instance string, kind protocol.MetricKind, scale int8, value float64) {
+		d.metrics = append(d.metrics, protocol.Metric{Name: name, Instance: instance, Kind: kind, Scale: scale})
+		values = append(values, value)
 	}
-	gauge := func(name, instance string, scale int8, read func() float64) {
-		add(name, instance, protocol.Gauge, scale, read)
+	gauge := func(name, instance string, scale int8, value float64) {
+		add(name, instance, protocol.Gauge, scale, value)
 	}
-	counter := func(name, instance string, read func() float64) { add(name, instance, protocol.Counter, 0, read) }
+	counter := func(name, instance string, value float64) { add(name, instance, protocol.Counter, 0, value) }
 
-	gauge("gateway.reachable", "", 0, func() float64 { return d.gatewayReachable(r.gateway) })
-	d.bindPath(gauge, "gateway", r.gateway, true)
-	d.bindPath(gauge, "wan", r.wan, d.opts.Probe.IsValid())
-	d.bindPath(gauge, "cloud", r.cloud, d.opts.Cloud != "")
+	gauge("gateway.reachable", "", 0, d.gatewayReachable(r.gateway))
+	gauge("gateway.rtt_ms", "", 2, r.gateway.latency())
+	gauge("gateway.loss_ratio", "", 3, r.gateway.failures())
+	if d.opts.Probe.IsValid() {
+		gauge("wan.rtt_ms", "", 2, r.wan.latency())
+		gauge("wan.loss_ratio", "", 3, r.wan.failures())
+	}
+	if d.opts.Cloud != "" {
+		gauge("cloud.rtt_ms", "", 2, r.cloud.latency())
+		gauge("cloud.loss_ratio", "", 3, r.cloud.failures())
+	}
 	for _, t := range r.resolvers {
-		name := t.addr.String()
-		active := truth(slices.Contains(r.active, t.addr))
-		gauge("dns.latency_ms", name, 2, t.latency)
-		gauge("dns.failure_ratio", name, 3, t.failures)
-		gauge("dns.active", name, 0, func() float64 { return active })
+		gauge("dns.latency_ms", t.name, 2, t.latency())
+		gauge("dns.failure_ratio", t.name, 3, t.failures())
+		gauge("dns.active", t.name, 0, truth(slices.Contains(r.active, t.addr)))
 	}
 	out, again := d.sys.tcp()
-	counter("tcp.segments_out", "", func() float64 { return out })
-	counter("tcp.retransmits", "", func() float64 { return again })
+	counter("tcp.segments_out", "", out)
+	counter("tcp.retransmits", "", again)
 
 	def, hasDefault := d.view.defaultRoute()
+	if len(d.speeds) > len(d.view.links) { // some are gone
+		clear(d.speeds)
+	}
 	for _, l := range d.view.interfaces() {
 		s := &l.Stats
-		gauge("iface.carrier", l.Name, 0, func() float64 { return truth(l.Carrier) })
-		for _, c := range []struct {
-			name  string
-			value uint64
-		}{
-			{"iface.rx_bytes", s.RxBytes},
-			{"iface.tx_bytes", s.TxBytes},
-			{"iface.rx_packets", s.RxPackets},
-			{"iface.tx_packets", s.TxPackets},
-			{"iface.rx_errors", s.RxErrors},
-			{"iface.tx_errors", s.TxErrors},
-			{"iface.rx_drops", s.RxDropped},
-			{"iface.tx_drops", s.TxDropped},
-		} {
-			counter(c.name, l.Name, func() float64 { return float64(c.value) })
-		}
-		gauge("iface.speed_mbps", l.Name, 0, func() float64 { return speed(l.Name) })
+		gauge("iface.carrier", l.Name, 0, truth(l.Carrier))
+		counter("iface.rx_bytes", l.Name, float64(s.RxBytes))
+		counter("iface.tx_bytes", l.Name, float64(s.TxBytes))
+		counter("iface.rx_packets", l.Name, float64(s.RxPackets))
+		counter("iface.tx_packets", l.Name, float64(s.TxPackets))
+		counter("iface.rx_errors", l.Name, float64(s.RxErrors))
+		counter("iface.tx_errors", l.Name, float64(s.TxErrors))
+		counter("iface.rx_drops", l.Name, float64(s.RxDropped))
+		counter("iface.tx_drops", l.Name, float64(s.TxDropped))
+		gauge("iface.speed_mbps", l.Name, 0, d.speeds.of(&l))
+		age := math.NaN()
 		if lease, ok := d.view.lease(l.Index); ok {
-			gauge("dhcp.lease_age_s", l.Name, 0, func() float64 { return lease.Age.Seconds() })
-		} else {
-			gauge("dhcp.lease_age_s", l.Name, 0, math.NaN)
+			age = lease.Age.Seconds()
 		}
-		gauge("route.default", l.Name, 0, func() float64 { return truth(hasDefault && def.Index == l.Index) })
+		gauge("dhcp.lease_age_s", l.Name, 0, age)
+		gauge("route.default", l.Name, 0, truth(hasDefault && def.Index == l.Index))
 		if st, ok := d.wifi.station(l.Index); ok {
-			gauge("wifi.rssi_dbm", l.Name, 0, func() float64 { return st.rssi })
-			gauge("wifi.bitrate_mbps", l.Name, 1, func() float64 { return st.bitrate })
-			counter("wifi.retries", l.Name, func() float64 { return st.retries })
-			counter("wifi.beacon_loss", l.Name, func() float64 { return st.beaconLoss })
+			gauge("wifi.rssi_dbm", l.Name, 0, st.rssi)
+			gauge("wifi.bitrate_mbps", l.Name, 1, st.bitrate)
+			counter("wifi.retries", l.Name, st.retries)
+			counter("wifi.beacon_loss", l.Name, st.beaconLoss)
 		}
 	}
-	gauge("cpu.busy_ratio", "", 3, d.sys.cpu)
-	gauge("mem.available_bytes", "", -3, d.sys.memory)
-	gauge("disk.free_bytes", "", -6, d.sys.diskFree)
+	gauge("cpu.busy_ratio", "", 3, d.sys.cpu())
+	gauge("mem.available_bytes", "", -3, d.sys.memory())
+	gauge("disk.free_bytes", "", -6, d.sys.diskFree())
 	for i, z := range d.sys.zones {
-		gauge("temp_celsius", z.name, 1, func() float64 { return d.sys.temperature(i) })
+		gauge("temp_celsius", z.name, 1, d.sys.temperature(i))
 	}
-	gauge("uptime_s", "", 0, d.sys.up)
-	gauge("boot.reason_code", "", 0, func() float64 { return d.sys.reboot })
-
-	d.bind = b
-	if d.schema != nil && slices.EqualFunc(b, d.schema.Metrics, func(b binding, m protocol.Metric) bool { return b.metric == m }) {
-		return nil
-	}
-	metrics := make([]protocol.Metric, len(b))
-	for i := range b {
-		metrics[i] = b[i].metric
-	}
-	schema, err := protocol.NewSchema(metrics)
-	if err != nil {
-		return err
-	}
-	d.schema = schema
-	return nil
-}
-
-// bindPath adds the round-trip time and loss of a probed path, NaN for as long as it has no target.
-func (d *Driver) bindPath(gauge func(string, string, int8, func() float64), role string, t *target, wanted bool) {
-	if !wanted {
-		return
-	}
-	rtt, loss := math.NaN, math.NaN
-	if t != nil {
-		rtt, loss = t.latency, t.failures
-	}
-	gauge(role+".rtt_ms", "", 2, rtt)
-	gauge(role+".loss_ratio", "", 3, loss)
+	gauge("uptime_s", "", 0, d.sys.up())
+	gauge("boot.reason_code", "", 0, d.sys.reboot)
+	return values
 }
 
 // gatewayReachable is by ping, or by the ARP table where we may not ping. Without a gateway it is 0.

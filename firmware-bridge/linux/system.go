@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/hearthline/hearthline/firmware-bridge/linux/rtnl"
 	"golang.org/x/sys/unix"
 )
 
@@ -197,6 +198,28 @@ func number(b []byte) float64 {
 		return math.NaN()
 	}
 	return v
+}
+
+// speeds remembers what the interfaces negotiated: to ask is dear, since the driver asks the hardware, and a
+// link negotiates only when it comes up.
+type speeds map[int]negotiated
+
+type negotiated struct {
+	name    string
+	changes uint32 // of the carrier, when it was asked
+	mbps    float64
+}
+
+func (s *speeds) of(l *rtnl.Link) float64 {
+	n, ok := (*s)[l.Index]
+	if !ok || n.name != l.Name || n.changes != l.CarrierChanges {
+		n = negotiated{l.Name, l.CarrierChanges, speed(l.Name)}
+		if *s == nil {
+			*s = speeds{}
+		}
+		(*s)[l.Index] = n
+	}
+	return n.mbps
 }
 
 // speed is what an interface negotiated in Mbit/s, NaN where it does not say (Wi-Fi, no carrier).

@@ -26,6 +26,8 @@ type Link struct {
 	MTU     uint32
 	HWAddr  [6]byte
 	Stats   Stats
+
+	CarrierChanges uint32 // how often the carrier came or went
 }
 
 // Stats are counters since the interface appeared.

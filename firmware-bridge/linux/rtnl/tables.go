@@ -32,6 +32,10 @@ func (c *Conn) Links() ([]Link, error) {
 				if len(v) == 6 {
 					l.HWAddr = [6]byte(v)
 				}
+			case unix.IFLA_CARRIER_CHANGES:
+				if len(v) >= 4 {
+					l.CarrierChanges = order.Uint32(v)
+				}
 			case unix.IFLA_STATS64:
 				if len(v) >= 64 {
 					u := func(i int) uint64 { return order.Uint64(v[8*i:]) }

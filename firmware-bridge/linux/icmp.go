@@ -55,12 +55,21 @@ func openEcho(ttl int) (*echoSocket, error) {
 			return nil, fmt.Errorf("set hop limit: %w", err)
 		}
 	}
-	if raw {
-		keep := uint32(1<<0 | 1<<3 | 1<<11) // echo reply, unreachable, time exceeded
-		_ = unix.SetsockoptInt(fd, unix.SOL_RAW, 1 /* ICMP_FILTER */, int(int32(^keep)))
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) // it hears the answers to others too
+	s := &echoSocket{os.NewFile(uintptr(fd), "icmp"), raw}
+	s.hear(fd, false)
+	return s, nil
+}
+
+// hear opens or closes the ears of a raw socket, which gets the answers to everybody: between two requests
+// they would fill it, and wake this process for nothing.
+func (s *echoSocket) hear(fd int, on bool) {
+	drop := ^uint32(0)
+	if on {
+		drop &^= 1<<0 | 1<<3 | 1<<11 // echo reply, unreachable, time exceeded
 	}
-	return &echoSocket{os.NewFile(uintptr(fd), "icmp"), raw}, nil
+	if s.raw {
+		_ = unix.SetsockoptInt(fd, unix.SOL_RAW, 1 /* ICMP_FILTER */, int(int32(drop)))
+	}
 }
 
 func (s *echoSocket) close() { _ = s.file.Close() }
@@ -98,11 +107,7 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 	sent := time.Now()
 	var sendErr error
 	if err := conn.Control(func(fd uintptr) {
-		for s.raw { // what came for others must not leave our answer without room
-			if _, _, err := unix.Recvfrom(int(fd), in[:], 0); err != nil {
-				break
-			}
-		}
+		s.hear(int(fd), true)
 		sendErr = unix.Sendto(int(fd), out[:], 0, &unix.SockaddrInet4{Addr: to.As4()})
 	}); err != nil {
 		return echo{}, err
@@ -113,6 +118,7 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 		}
 		return echo{}, errUnreachable // no route, no carrier
 	}
+	defer func() { _ = conn.Control(func(fd uintptr) { s.hear(int(fd), false) }) }()
 	for {
 		var n int
 		var from unix.Sockaddr

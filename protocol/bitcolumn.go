@@ -30,6 +30,8 @@ const (
 
 	escape  = 12 // ones that announce a number instead of a Rice code
 	maxRice = 31
+
+	riceStep = 2 // of every so many distances, one says which parameter is best
 )
 
 var (
@@ -42,27 +44,24 @@ var (
 type columnBuf struct {
 	values  []int64 // missingCell where a row has none
 	present []int64
-	zig     [3][]uint64
+	zigzag  []uint64
 }
 
 func (c *columnBuf) grow(rows int) {
 	if cap(c.values) < rows {
 		c.values = make([]int64, rows)
 		c.present = make([]int64, rows)
-		for i := range c.zig {
-			c.zig[i] = make([]uint64, rows)
-		}
+		c.zigzag = make([]uint64, rows)
 	}
 	c.values = c.values[:rows]
 }
 
 func (c *columnBuf) write(w *bitWriter) {
 	// Most columns of a calm device do not move at all: look for that first.
-	first, same, missing := c.values[0], true, 0
+	w.reserve(len(c.values) / 64) // for which rows are present
+	first, moved, missing := c.values[0], int64(0), 0
 	for _, v := range c.values {
-		if v != first {
-			same = false
-		}
+		moved |= v ^ first
 		if v == missingCell {
 			missing++
 		}
@@ -71,7 +70,7 @@ func (c *columnBuf) write(w *bitWriter) {
 	case missing == len(c.values):
 		w.put(formAbsent, 2)
 		return
-	case same:
+	case moved == 0:
 		w.put(formSame, 2)
 		w.number(first)
 		return
@@ -97,86 +96,112 @@ func (c *columnBuf) write(w *bitWriter) {
 func (c *columnBuf) body(w *bitWriter, p []int64) {
 	var sum int64
 	for _, v := range p {
-		sum += v >> 12 // rough is enough, and cannot overflow: 3600 rows of 53 bits
+		sum += v - p[0] // metrics cannot overflow: 3600 rows of 52 bits
 	}
-	mean := sum / int64(len(p)) << 12
-	var rest int64
-	for _, v := range p {
-		rest += v - mean
-	}
-	mean += rest / int64(len(p))
+	mean := p[0] + sum/int64(len(p))
 	if mean <= -maxScaled || mean >= maxScaled {
-		mean = p[0] // rest overflowed: values as far apart as they may be
+		mean = p[0] // only times can be as far apart as that
 	}
 
-	zero, one, two := c.zig[0][:len(p)], c.zig[1][:len(p)-1], c.zig[2][:len(p)-1]
-	var size [3]int
-	var total [3]uint64
+	var size [3]int // of the distances of each order, in bits
 	last, slope := p[0], int64(0)
-	z := zigzag(last - mean)
-	zero[0] = z
-	size[0] = bits.Len64(z)
-	total[0] = z
-	for i, v := range p[1:] {
-		z := zigzag(v - mean)
-		zero[i+1] = z
-		size[0] += bits.Len64(z)
-		total[0] += z
+	for _, v := range p[1:] {
 		d := v - last
-		z = zigzag(d)
-		one[i] = z
-		size[1] += bits.Len64(z)
-		total[1] += z
-		z = zigzag(d - slope)
-		two[i] = z
-		size[2] += bits.Len64(z)
-		total[2] += z
+		size[0] += bits.Len64(zigzag(v - mean))
+		size[1] += bits.Len64(zigzag(d))
+		size[2] += bits.Len64(zigzag(d - slope))
 		last, slope = v, d
 	}
-	order, zs, number := 1, one, p[0]
+	size[0] += bits.Len64(zigzag(p[0] - mean))
+	order, number := 1, p[0]
 	if size[2] < size[1] {
-		order, zs = 2, two
+		order = 2
 	}
 	if size[0] < size[order] {
-		order, zs, number = 0, zero, mean
+		order, number = 0, mean
 	}
+	zs := c.distances(p, order, mean)
+	w.reserve(len(zs))
 	w.put(uint64(order), 2)
 	w.number(number)
-	rice := bestRice(zs, total[order])
+	rice := bestRice(zs, size[order])
 	w.put(uint64(rice), 5)
-	for _, z := range zs {
-		w.rice(z, rice)
-	}
+	w.codes(zs, rice)
 }
 
-// bestRice returns the parameter with the shortest codes. The mean distance says where to look; a few
-// large jumps pull the mean up, so the search goes down from there while that pays.
-func bestRice(zs []uint64, total uint64) uint {
+// distances are those of one order, zigzagged.
+func (c *columnBuf) distances(p []int64, order int, mean int64) []uint64 {
+	if order == 0 {
+		zs := c.zigzag[:len(p)]
+		for i, v := range p {
+			zs[i] = zigzag(v - mean)
+		}
+		return zs
+	}
+	zs := c.zigzag[:len(p)-1]
+	last, slope := p[0], int64(0)
+	for i, v := range p[1:] {
+		d := v - last
+		zs[i] = zigzag(d - slope)
+		last = v
+		if order == 2 {
+			slope = d
+		}
+	}
+	return zs
+}
+
+// bestRice returns the parameter with the shortest codes. The mean length of the distances says where to
+// look; from there the search goes downhill, two steps at a time.
+func bestRice(zs []uint64, size int) uint {
 	if len(zs) == 0 {
 		return 0
 	}
-	k := min(uint(bits.Len64(total/uint64(len(zs)))), maxRice)
-	cost := riceCost(zs, k)
-	for k > 0 {
-		next := riceCost(zs, k-1)
-		if next > cost {
-			break
+	k := min(max(uint(size)/uint(len(zs)), 1), maxRice-1)
+	for up, down := true, true; ; {
+		below, at, above := riceCosts(zs, k)
+		switch {
+		case above < at && above < below && up && k+2 < maxRice:
+			k, down = k+2, false
+		case below < at && below < above && down && k > 2:
+			k, up = k-2, false
+		case above < at && above < below:
+			return k + 1
+		case below < at:
+			return k - 1
+		default:
+			return k
 		}
-		k, cost = k-1, next
 	}
-	return k
 }
 
-func riceCost(zs []uint64, k uint) int {
-	cost := len(zs) * int(k+1)
-	for _, z := range zs {
-		if q := z >> k; q < escape {
-			cost += int(q)
+// riceCosts is what every other code takes, in bits: with the parameter below k, which is at least 1, with
+// k, and with the one above it. To look at all of them would make encoding a sixth slower and blocks 0.2 % smaller.
+func riceCosts(zs []uint64, k uint) (below, at, above int) {
+	for i := 0; i < len(zs); i += riceStep {
+		z := zs[i]
+		below, at, above = below+int(k), at+int(k+1), above+int(k+2)
+		q := z >> ((k - 1) & 63)
+		if q < escape {
+			below += int(q)
+			at += int(q >> 1)
+			above += int(q >> 2)
+			continue
+		}
+		number := escape + 4 + bits.Len64(z) - int(k) // instead of the code with k
+		below += number + 1
+		if q>>1 < escape {
+			at += int(q >> 1)
 		} else {
-			cost += escape + 5 + bits.Len64(z) - int(k)
+			at += number
+		}
+		if q>>2 < escape {
+			above += int(q >> 2)
+		} else {
+			above += number - 1
 		}
 	}
-	return cost
+	return below, at, above
 }
 
 func (c *columnBuf) read(r *bitReader) error {
@@ -259,29 +284,29 @@ func (c *columnBuf) readBody(r *bitReader, p []int64) error {
 func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
 func unzigzag(z uint64) int64 { return int64(z>>1) ^ -int64(z&1) }
 
-// bitWriter appends bits, most significant first. Up to 7 whole bytes wait in acc.
+// bitWriter appends bits, most significant first. Room must be reserved before.
 type bitWriter struct {
-	buf []byte
-	acc uint64 // the low n bits are not yet in buf
+	buf []byte // all of it may be written
+	at  int    // whole bytes that are written
+	acc uint64 // the low n bits, fewer than 8, follow them
 	n   uint
 }
 
-// put writes the low width bits of v, which has no others; width is at most 32.
-func (w *bitWriter) put(v uint64, width uint) {
-	w.acc = w.acc<<width | v
-	w.n += width
-	if w.n >= 32 {
-		w.n -= 32
-		w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(w.acc>>w.n))
+// reserve makes room for the head of a column and for so many of its codes, each as long as one can be.
+func (w *bitWriter) reserve(codes int) {
+	const head, code, word = 16, (escape + 6 + 63 + 7) / 8, 8 // bytes
+	if need := w.at + head + codes*code + word; need > len(w.buf) {
+		w.buf = append(w.buf, make([]byte, need-len(w.buf)+len(w.buf)/4)...)
 	}
 }
 
-func (w *bitWriter) wide(v uint64, width uint) {
-	if width > 32 {
-		w.put(v>>32&(1<<(width-32)-1), width-32)
-		width = 32
-	}
-	w.put(v&(1<<width-1), width)
+// put writes the low width bits of v, which has no others; width is at most 56.
+func (w *bitWriter) put(v uint64, width uint) {
+	w.n += width
+	w.acc = w.acc<<width | v
+	binary.BigEndian.PutUint64(w.buf[w.at:], w.acc<<(64-w.n))
+	w.at += int(w.n / 8)
+	w.n %= 8
 }
 
 func (w *bitWriter) number(v int64) { w.bare(zigzag(v)) }
@@ -291,29 +316,43 @@ func (w *bitWriter) bare(z uint64) {
 		w.put(0, 6)
 		return
 	}
-	l := uint(bits.Len64(z))
-	w.put(uint64(min(l, 63)), 6)
-	w.wide(z, min(l, 63)-1)
+	l := min(uint(bits.Len64(z)), 63)
+	w.put(uint64(l), 6)
+	l--
+	if l > 32 {
+		w.put(z>>32&(1<<(l-32)-1), l-32)
+		l = 32
+	}
+	w.put(z&(1<<l-1), l)
 }
 
-func (w *bitWriter) rice(z uint64, k uint) {
-	if q := uint(z >> k); q < escape {
-		w.put(1<<(q+1)-2, q+1)
-		w.put(z&(1<<k-1), k)
-		return
+// codes writes the Rice code of every distance.
+func (w *bitWriter) codes(zs []uint64, k uint) {
+	at, acc, n := w.at, w.acc, w.n // as put, but in registers
+	for _, z := range zs {
+		q := uint(z >> (k & 63))
+		if q >= escape {
+			w.at, w.acc, w.n = at, acc, n
+			w.put(1<<escape-1, escape)
+			w.bare(z)
+			at, acc, n = w.at, w.acc, w.n
+			continue
+		}
+		width := q + 1 + k
+		n += width
+		acc = acc<<(width&63) | (1<<((q+1)&63)-2)<<(k&63) | z&(1<<(k&63)-1)
+		binary.BigEndian.PutUint64(w.buf[at:], acc<<((64-n)&63))
+		at += int(n / 8)
+		n %= 8
 	}
-	w.put(1<<escape-1, escape)
-	w.bare(z)
+	w.at, w.acc, w.n = at, acc, n
 }
 
 func (w *bitWriter) bytes() []byte {
-	for w.n > 0 {
-		pad := (8 - w.n%8) % 8
-		w.acc, w.n = w.acc<<pad, w.n+pad
-		w.n -= 8
-		w.buf = append(w.buf, byte(w.acc>>w.n))
+	if w.n > 0 {
+		return w.buf[:w.at+1] // put has padded it with zeros
 	}
-	return w.buf
+	return w.buf[:w.at]
 }
 
 // bitReader reads what bitWriter wrote. After the first error it returns zeros and keeps the error.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Block is a run of samples of one schema, sealed: written once, stored by the cloud as it came, and
@@ -112,12 +113,14 @@ func (s *Sealer) Add(sample *Sample) error {
 	if abs(sample.Mono) >= maxScaled || abs(sample.Wall) >= maxScaled {
 		return fmt.Errorf("%w: sample at %d ms (wall %d ms)", ErrInvalid, sample.Mono, sample.Wall)
 	}
-	for i, v := range sample.Values {
-		v = math.RoundToEven(v * s.scale[i])
+	from := len(s.cells)
+	s.cells = slices.Grow(s.cells, len(s.scale))[:from+len(s.scale)]
+	cells, values := s.cells[from:], sample.Values
+	for i, scale := range s.scale {
+		v := math.RoundToEven(values[i] * scale)
+		cells[i] = missingCell
 		if v > -maxScaled && v < maxScaled { // false for NaN
-			s.cells = append(s.cells, int64(v))
-		} else {
-			s.cells = append(s.cells, missingCell)
+			cells[i] = int64(v)
 		}
 	}
 	s.mono = append(s.mono, sample.Mono)
@@ -132,7 +135,7 @@ func (s *Sealer) Seal() *Block {
 		return nil
 	}
 	b := &Block{Version: Version, Codec: CodecColumns, Schema: s.schema.ID, Rows: uint64(rows), Mono: s.mono[0], Wall: s.wall[0]}
-	w := bitWriter{buf: make([]byte, 0, rows*len(s.scale)*5/4+16)}
+	w := bitWriter{buf: make([]byte, rows*(len(s.scale)*5/4+11)+64)}
 	c := &s.col
 	c.grow(rows)
 	for i := range rows {

@@ -1,7 +1,7 @@
 // Command hearth-agent runs on a hub: it watches the home's connections, tells the cloud, and does what
 // signed commands allow. It listens on nothing.
 //
-// For a hub with little flash, build it as scripts/footprint does: without symbols, HTTP/2 and inlining.
+// scripts/hub builds it for a hub with little flash.
 package main
 
 import (

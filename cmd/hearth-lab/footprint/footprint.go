@@ -45,18 +45,28 @@ func Run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// hubFlags build for a hub, where flash is dearer than a few microseconds: no symbols, no HTTP/2 (the agent
-// speaks HTTP only to enrol and to look), no inlining (an eighth of the code).
-var hubFlags = []string{"-trimpath", "-ldflags=-s -w", "-tags=nethttpomithttp2", "-gcflags=all=-l"}
+// processor is one that hubs have, with the environment that builds for it.
+type processor struct {
+	name string
+	env  []string
+	goal float64 // MB
+}
 
-// build returns the size of a package's stripped binary.
-func build(ctx context.Context, out, arch, pkg string) (int64, error) {
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build"}, hubFlags...), "-o", out, pkg)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOARM=7", "GOMIPS=softfloat")
+var processors = []processor{
+	{"amd64", []string{"GOARCH=amd64"}, 8},
+	{"arm64", []string{"GOARCH=arm64"}, 8},
+	{"armv7", []string{"GOARCH=arm", "GOARM=7"}, 8},
+	{"mipsle", []string{"GOARCH=mipsle", "GOMIPS=softfloat"}, 9},
+}
+
+// build makes packages small, as scripts/hub does its own, and returns the size of the first program.
+func build(ctx context.Context, dir string, env []string, pkg ...string) (int64, error) {
+	cmd := exec.CommandContext(ctx, "scripts/hub", append([]string{dir}, pkg...)...)
+	cmd.Env = append(os.Environ(), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("build %s for %s: %w: %s", pkg, arch, err, text)
+		return 0, fmt.Errorf("scripts/hub %s with %s: %w: %s", pkg, env, err, text)
 	}
-	st, err := os.Stat(out)
+	st, err := os.Stat(filepath.Join(dir, filepath.Base(pkg[0])))
 	if err != nil {
 		return 0, err
 	}
@@ -65,21 +75,27 @@ func build(ctx context.Context, out, arch, pkg string) (int64, error) {
 
 const mb = 1e6
 
-// sizes prints the stripped binary on each processor.
+// sizes prints the programs as scripts/hub builds them for each processor, or for this one only.
 func sizes(ctx context.Context, dir string, cross bool) error {
-	fmt.Printf("stripped binary of hearth-agent, MB (10^6 bytes), go build %s\n", strings.Join(hubFlags, " "))
-	for _, a := range []struct {
-		arch, name string
-		goal       float64
-	}{{"amd64", "amd64", 8}, {"arm64", "arm64", 8}, {"arm", "armv7", 8}, {"mipsle", "mipsle", 9}} {
-		if !cross && a.arch != runtime.GOARCH {
+	fmt.Println("programs of a hub as scripts/hub builds them, MB (10^6 bytes)")
+	fmt.Printf("  %-8s %12s %6s %13s\n", "", "hearth-agent", "goal", "hearth-assist")
+	for _, p := range processors {
+		if !cross && p.name != runtime.GOARCH {
 			continue
 		}
-		size, err := build(ctx, filepath.Join(dir, "hearth-agent-"+a.arch), a.arch, "./cmd/hearth-agent")
+		out := filepath.Join(dir, p.name)
+		if err := os.Mkdir(out, 0o700); err != nil {
+			return err
+		}
+		agent, err := build(ctx, out, p.env, "./cmd/hearth-agent", "./cmd/hearth-assist")
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  %-8s %6.2f   goal %.0f\n", a.name, float64(size)/mb, a.goal)
+		assist, err := os.Stat(filepath.Join(out, "hearth-assist"))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  %-8s %12.2f %6.0f %13.2f\n", p.name, float64(agent)/mb, p.goal, float64(assist.Size())/mb)
 	}
 	return nil
 }
@@ -122,14 +138,14 @@ func weigh(ctx context.Context, dir string) error {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			return err
 		}
-		size, err := build(ctx, filepath.Join(dir, "weigh"), "amd64", name)
+		size, err := build(ctx, dir, processors[0].env, "./"+here)
 		if err != nil {
 			return err
 		}
 		fmt.Printf("  %-22s %+6.2f   %6.2f\n", weighed[n].name, float64(size-before)/mb, float64(size)/mb)
 		before = size
 	}
-	st, err := os.Stat(filepath.Join(dir, "hearth-agent-amd64"))
+	st, err := os.Stat(filepath.Join(dir, "amd64", "hearth-agent"))
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func watch(ctx context.Context, dir string, interval, long time.Duration) error 
 		return err
 	}
 	programs := []*program{
-		{name: "hearth-agent", cmd: exec.CommandContext(ctx, filepath.Join(dir, "hearth-agent-"+runtime.GOARCH), "--config", config)},
+		{name: "hearth-agent", cmd: exec.CommandContext(ctx, filepath.Join(dir, runtime.GOARCH, "hearth-agent"), "--config", config)},
 		{name: "node_exporter", cmd: exec.CommandContext(ctx, find("prometheus-node-exporter"), "--web.listen-address="+exporter)},
 		{name: "collectd", cmd: exec.CommandContext(ctx, find("collectd"), "-f", "-C", collectd)},
 	}

@@ -142,7 +142,7 @@ func putShape(tx *bbolt.Tx, name []byte, s shape) error {
 }
 
 // buildRows is how many rows are indexed in one commit, which bounds memory.
-const buildRows = 20_000
+const buildRows = 10_000
 
 func (db *DB) buildIndexes(n *tableNames, build []int) error {
 	s := n.schema

@@ -23,7 +23,7 @@ type session struct {
 }
 
 // keyRoom is what most keys fit into, so that making one allocates once or not at all.
-const keyRoom = 96
+const keyRoom = 64
 
 // openTable is a table's buckets, each opened when it is first needed: that is a search of its own.
 type openTable struct {

@@ -16,7 +16,7 @@ type span struct {
 }
 
 func (t *txn) span(s *store.Schema, order store.Columns, r store.Range) (span, error) {
-	base, err := store.AppendKey(append(make([]byte, 0, keyRoom), t.start()...), order, r.Prefix)
+	base, err := store.AppendKey(append(make([]byte, 0, 2*keyRoom), t.start()...), order, r.Prefix)
 	if err != nil {
 		return span{}, err
 	}
@@ -37,7 +37,7 @@ func (t *txn) span(s *store.Schema, order store.Columns, r store.Range) (span, e
 			return span{}, err
 		}
 	} else {
-		sp.hi = successor(base)
+		sp.hi = successor(append(base, base...)[len(base):]) // mostly in what base has left
 	}
 	pos, err := r.After.Pos(order)
 	if err != nil {
@@ -50,13 +50,12 @@ func (t *txn) span(s *store.Schema, order store.Columns, r store.Range) (span, e
 	return sp, nil
 }
 
-// successor is the least key that is greater than all keys beginning with p. There is one: p begins with
-// a tenant, which is ASCII.
+// successor makes p the least key that is greater than all keys beginning with p. There is one: p begins
+// with a tenant, which is ASCII.
 func successor(p []byte) []byte {
-	s := bytes.Clone(p)
-	for i := len(s) - 1; ; i-- {
-		if s[i]++; s[i] != 0 {
-			return s[:i+1]
+	for i := len(p) - 1; ; i-- {
+		if p[i]++; p[i] != 0 {
+			return p[:i+1]
 		}
 	}
 }

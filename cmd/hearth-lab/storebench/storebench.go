@@ -229,8 +229,10 @@ func (r *Report) print(w io.Writer) {
 	}
 	row("busy", *r.Busy)
 	fmt.Fprintf(w, "\nappend: %.0f entries/s in batches, %.0f/s one by one from 64 goroutines (p99 %.1f ms)\n", r.Append.PerSecond, r.Append.SinglePerS, r.Append.Single.P99/1000)
-	fmt.Fprintf(w, "%.0f bytes per entry on disk, %.0f of them its document\n", r.BytesEach, r.Document)
-	fmt.Fprintf(w, "the median page grows by a factor of %.2f for ten times the entries\n", r.Slope)
+	if r.Slope > 0 { // not with --filled
+		fmt.Fprintf(w, "%.0f bytes per entry on disk, %.0f of them its document\n", r.BytesEach, r.Document)
+		fmt.Fprintf(w, "the median page grows by a factor of %.2f for ten times the entries\n", r.Slope)
+	}
 }
 
 // samples collects times.

@@ -83,9 +83,14 @@ func (Presence) Online(tx store.Tx, after store.Cursor, limit int) (ids []string
 	return ids, next, err
 }
 
-// Scoring returns a page of the devices, by id, that score themselves by a risk model.
+// Scoring returns a page of the devices that score themselves by a risk model, by id; of those that do by any, or
+// could, when model is "".
 func Scoring(tx store.Tx, model string, after store.Cursor, limit int) ([]State, store.Cursor, error) {
-	return states.Page(tx, store.Range{Index: "by_model", Prefix: store.Key{model}, After: after, Limit: limit})
+	r := store.Range{Index: "by_model", After: after, Limit: limit}
+	if model != "" {
+		r.Prefix = store.Key{model}
+	}
+	return states.Page(tx, r)
 }
 
 // There returns a page of the devices that are there, by id.

@@ -20,8 +20,8 @@ type pass struct {
 	From    time.Time    `json:"from"`
 	To      time.Time    `json:"to"`
 	Model   string       `json:"model"` // hubs that score by this one are of interest;
-	Fleet   int          `json:"fleet"` // there are so many,
-	Share   float64      `json:"share"` // and a share of them is looked at
+	Share   float64      `json:"share"` // this share of them is looked at
+	Fleet   int          `json:"fleet"` // hubs there are in all
 	After   store.Cursor `json:"after"` // hubs up to here are in Sum
 	Turn    int          `json:"turn"`  // counts the commits
 	Sum     Tally        `json:"sum"`
@@ -149,10 +149,14 @@ func (r *Rollout) begun(tx store.Tx, rec, against *Record) (*sight, error) {
 				return nil, nil
 			}
 		}
-		if s.Fleet, err = r.count(tx, s.Model); err != nil {
+		n, err := r.count(tx, s.Model)
+		if err != nil {
 			return nil, err
 		}
-		s.Share = min(1, hubs/max(1, float64(s.Fleet)))
+		if s.Fleet, err = r.count(tx, ""); err != nil {
+			return nil, err
+		}
+		s.Share = min(1, hubs/max(1, float64(n)))
 	}
 	if err := r.sample(tx, s); err != nil {
 		return nil, err
@@ -163,7 +167,7 @@ func (r *Rollout) begun(tx store.Tx, rec, against *Record) (*sight, error) {
 	return s, err
 }
 
-// count is how many hubs score by a model.
+// count is how many hubs score by a model, or take one at all when model is "".
 func (r *Rollout) count(tx store.Tx, model string) (n int, err error) {
 	for after := store.Cursor(""); ; {
 		list, next, err := r.opts.Hubs.Scoring(tx, model, after, page)

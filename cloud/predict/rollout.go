@@ -45,7 +45,7 @@ type Hub struct{ Home, Device, Model string }
 
 // Hubs says which hub scores by which model; cloud/fleet provides it through the app.
 type Hubs interface {
-	// Scoring pages through the hubs that score by a model.
+	// Scoring pages through the hubs that score by a model, or that take one at all when model is "".
 	Scoring(tx store.Tx, model string, after store.Cursor, limit int) ([]Hub, store.Cursor, error)
 	// There pages through the hubs that are there.
 	There(tx store.Tx, after store.Cursor, limit int) ([]Hub, store.Cursor, error)

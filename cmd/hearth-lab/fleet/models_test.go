@@ -226,7 +226,9 @@ func (s *service) version(v int) (m struct {
 	s.t.Helper()
 	var list struct{ Items []json.RawMessage }
 	s.call("GET", "/v1/models", nil, &list)
+	was := m
 	for _, raw := range list.Items {
+		m = was
 		if err := json.Unmarshal(raw, &m); err != nil {
 			s.t.Fatal(err)
 		}
@@ -320,6 +322,22 @@ func TestHubsAdoptAVersionInStagesAndGoBackWhenItDrifts(t *testing.T) {
 	if n := s.version(2).Hubs; n < 12 || n > 33 {
 		t.Fatalf("%d of %d hubs score by version 2", n, modelHubs)
 	}
+	third, err := app.Train(t.Context(), app.TrainOptions{DB: s.db, Tenant: "lab", Model: first, Days: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if third.Model.ID() != "namespaced-home/3" || third.Model.Horizon != 60 || third.Devices != modelHubs || third.Quality.Faults == 0 {
+		t.Fatalf("what the store holds makes %s of %d hubs: %+v", third.Model.ID(), third.Devices, third.Quality)
+	}
+	encoded, err := risk.Encode(third.Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.call("POST", "/v1/models", map[string]any{"model": encoded}, new(any))
+	if v := s.version(3); v.State != "candidate" {
+		t.Fatalf("what was trained from the store is %+v", v)
+	}
+	s.call("POST", "/v1/models/3/stop", map[string]string{"because": "one at a time"}, new(any))
 	t.Logf("%d of %d hubs score by version 2: %+v", s.version(2).Hubs, modelHubs, s.version(2))
 
 	s.day(time.Now().Add(-time.Minute), 8)

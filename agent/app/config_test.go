@@ -74,3 +74,18 @@ func TestAnAgentThatCannotEnrolSaysWhichKeyIsMissing(t *testing.T) {
 		}
 	}
 }
+
+func FuzzReadConfig(f *testing.F) {
+	f.Add("data_dir = /x\ninterval = 1s\nlinux.probe = 192.0.2.1\n")
+	f.Add("data_dir")
+	path := filepath.Join(f.TempDir(), "agent.conf")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := app.ReadConfig(path)
+		if err == nil && (c.DataDir == "" || c.Interval < 0 || c.MaxBytes < 0) {
+			t.Errorf("%q is read as %+v", text, c)
+		}
+	})
+}

@@ -210,3 +210,27 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func FuzzResolverFile(f *testing.F) {
+	f.Add([]byte("# made by dhcp\nsearch home\nnameserver 192.0.2.1\nnameserver 2001:db8::1\n"))
+	f.Add([]byte("nameserver"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(parseResolvers(b)) > maxResolvers {
+			t.Error("more resolvers than the C library takes")
+		}
+		one := netip.MustParseAddr("192.0.2.9")
+		if got := parseResolvers(switchTo(b, one)); len(got) != 1 || got[0] != one {
+			t.Errorf("after the switch of %q: %v", b, got)
+		}
+	})
+}
+
+func FuzzParseState(f *testing.F) {
+	f.Add(`{"interfaces":[{"name":"eth0","up":true,"addrs":[{"prefix":"192.0.2.7/24"}]}]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := parseState(text)
+		if err == nil && len(s.Interfaces) == 0 {
+			t.Error("a state of nothing is accepted")
+		}
+	})
+}

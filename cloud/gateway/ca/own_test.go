@@ -1,7 +1,12 @@
 package ca_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"testing"
 	"time"
 
@@ -44,4 +49,23 @@ func TestTheServicesOwnCertificateIsGoodForNowWhateverTheClockWasAtTheStart(t *t
 			}
 		}
 	}
+}
+
+func FuzzParseRequest(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})))
+	f.Add("-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		csr, err := ca.ParseRequest(text)
+		if err != nil && !errors.Is(err, ca.ErrRequest) || err == nil && csr == nil {
+			t.Errorf("%v, %v", csr, err)
+		}
+	})
 }

@@ -61,6 +61,10 @@ func putRuns(tx store.Tx, bs []cloud.Block) error {
 		size += maxHead + len(bs[i].Bytes)
 	}
 	buf := make([]byte, 0, size) // the store keeps parts of it until the transaction ends
+	var home, device any         // parts of the keys, boxed once
+	if len(bs) > 0 {
+		home, device = bs[0].Home, bs[0].Device
+	}
 	for len(bs) > 0 {
 		first := &bs[0]
 		begin := len(buf)
@@ -77,7 +81,7 @@ func putRuns(tx store.Tx, bs []cloud.Block) error {
 			n++
 		}
 		run := buf[begin:len(buf):len(buf)]
-		if err := runs.Put(tx, run, first.Home, first.Device, first.From, last, first.Epoch, first.Sequence); err != nil {
+		if err := runs.Put(tx, run, home, device, first.From, last, first.Epoch, first.Sequence); err != nil {
 			return fmt.Errorf("keep telemetry of %s: %w", first.Device, err)
 		}
 		bs = bs[n:]

@@ -40,7 +40,8 @@ type Handler interface {
 	// Subscribed says that the session's device now receives on some of its down channels.
 	Subscribed(s *Session)
 	// Publish takes one message; payload is valid until it returns. It may block, and with it only this device: that is the back-pressure
-	// (see Session.Busy). The PUBACK goes out when it returns nil; an error closes the connection.
+	// (see Session.Busy). When it returns nil the PUBACK goes out, for a record within a moment (see conn); an
+	// error closes the connection.
 	Publish(s *Session, c protocol.Channel, payload []byte) error
 	// Disconnected is called once for each session that Connected accepted. takenOver says that a newer
 	// session of the same device is there.

@@ -23,11 +23,11 @@ var errSlow = errors.New("client does not read: too much is waiting to be writte
 // conn is one connection, served by one goroutine that reads.
 //
 // Reading, it hands packets on where they lie in its buffer. Writing, it gathers: a client that sends
-// twenty records in one segment gets its twenty PUBACKs in one segment too, because what the reading
-// goroutine writes waits until that goroutine is about to read again. What other goroutines write
-// meanwhile goes along, and the PUBACKs of records wait a moment for the ack of their commit; when nobody is about to flush, a goroutine that lives only until the buffer is
-// empty does. So an idle connection costs no writer, and a client that does not read blocks nobody but
-// itself.
+// twenty records in one segment gets its twenty PUBACKs in one segment too, and the ack of their commit
+// with them when that comes within holdPuback. What the reading goroutine writes waits until that goroutine
+// is about to read again, and what other goroutines write meanwhile goes along; when nobody is about to
+// flush, a goroutine that lives only until the buffer is empty does. So an idle connection costs no writer,
+// and a client that does not read blocks nobody but itself.
 type conn struct {
 	net.Conn
 	b       *Broker

@@ -20,15 +20,20 @@ const ed25519Size = ed25519.PublicKeySize
 type Keeper struct {
 	opts Options
 	log  *slog.Logger
+	now  func() time.Time
 	id   atomic.Pointer[agent.Identity]
 }
+
+// look is how often the keeper looks at the clock. A hub without a battery starts years ago and is set right
+// later, so when to renew is not known before it is time.
+const look = time.Hour
 
 // NewKeeper returns a keeper of an identity that Load or First returned. A nil log means discard.
 func NewKeeper(opts Options, id *agent.Identity, log *slog.Logger) *Keeper {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{opts: opts, log: log}
+	k := &Keeper{opts: opts, log: log, now: time.Now}
 	k.id.Store(id)
 	return k
 }
@@ -40,12 +45,11 @@ func (k *Keeper) Identity() *agent.Identity { return k.id.Load() }
 // of the certificate's life is left for it.
 func (k *Keeper) Run(ctx context.Context) error {
 	for {
-		t := time.NewTimer(k.due())
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
+		if due := k.due(); due > 0 {
+			if !pause(ctx, min(due, look)) {
+				return nil
+			}
+			continue
 		}
 		id, err := Renew(ctx, k.opts, k.Identity())
 		if err != nil {
@@ -65,7 +69,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 func (k *Keeper) due() time.Duration {
 	leaf := k.Identity().Certificate.Leaf
-	return time.Until(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3))
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3).Sub(k.now())
 }
 
 // retry is an hour, or a fiftieth of a short life, with jitter.

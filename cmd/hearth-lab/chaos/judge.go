@@ -54,7 +54,6 @@ type holding struct {
 	there   map[place]int       // how often
 	dated   map[place]time.Time // events
 	dropped map[string]int      // records declared as dropped, by device and lane
-	undone  int                 // records declared as lost by the cloud after it had acknowledged them
 }
 
 // Judge reads the whole store of the lab.
@@ -63,7 +62,7 @@ func (a Audit) Judge(ctx context.Context, db store.DB) (v Verdict, err error) {
 	if err != nil {
 		return v, fmt.Errorf("ledger: %w", err)
 	}
-	h := &holding{map[place]int{}, map[place]time.Time{}, map[string]int{}, 0}
+	h := &holding{map[place]int{}, map[place]time.Time{}, map[string]int{}}
 	for i := range a.Devices {
 		err := db.View(ctx, Tenant, func(tx store.Tx) error {
 			if err := h.readTimeline(tx, homeID(i)); err != nil {
@@ -83,7 +82,7 @@ func (a Audit) Judge(ctx context.Context, db store.DB) (v Verdict, err error) {
 }
 
 func (v *Verdict) count(h *holding, b *book, until int64) {
-	v.Acked, v.Recorded, v.Lost = len(b.told), len(b.recorded), h.undone
+	v.Acked, v.Recorded = len(b.told), len(b.recorded)
 	for _, n := range h.dropped {
 		v.GapsDeclared += n
 	}
@@ -158,6 +157,9 @@ func (h *holding) readTimeline(tx store.Tx, home string) error {
 			return err
 		}
 		for _, e := range page {
+			if e.Kind == cloud.KindTelemetryGap && e.Args["reason"] == "restart" {
+				continue // the device says that we forgot what we had acknowledged: that excuses nothing
+			}
 			device := e.Subject(cloud.RefDevice)
 			if _, epoch, seq, ok := e.ID.Device(); ok {
 				p := place{device, protocol.LaneEvent, epoch, seq}
@@ -171,11 +173,7 @@ func (h *holding) readTimeline(tx store.Tx, home string) error {
 			if err != nil {
 				return fmt.Errorf("gap %s: %w", e.ID, err)
 			}
-			if e.Args["reason"] == "restart" { // the device says that we forgot what we had acknowledged
-				h.undone += n
-			} else {
-				h.dropped[device+"/"+e.Args["lane"]] += n
-			}
+			h.dropped[device+"/"+e.Args["lane"]] += n
 		}
 		if after = next; after == "" {
 			return nil

@@ -91,9 +91,9 @@ func (r *Report) print(asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
-	fmt.Printf("acked %d (%d events, %d telemetry) of %d events recorded  lost %d  doubled %d  gaps declared %d\n",
-		r.Acked, r.Events, r.Telemetry, r.Recorded, r.Lost, r.Doubled, r.GapsDeclared)
-	fmt.Printf("dated %d, the worst off by %d ms, misdated %d\nfaults %v\n", r.Dated, r.WorstOffMS, r.Misdated, r.Faults)
+	fmt.Printf("acked %d (%d events, %d telemetry)  lost %d  doubled %d  gaps declared %d\n",
+		r.Acked, r.Events, r.Telemetry, r.Lost, r.Doubled, r.GapsDeclared)
+	fmt.Printf("recorded %d events, not delivered %d\ndated %d, the worst off by %d ms, misdated %d\nfaults %v\n", r.Recorded, r.Undelivered, r.Dated, r.WorstOffMS, r.Misdated, r.Faults)
 	for _, lines := range [][]string{r.Notes, r.Crashes, r.Examples} {
 		for _, n := range lines {
 			fmt.Println(" ", n)
@@ -110,8 +110,8 @@ func (r *Report) judgement() error {
 		return errors.New("the control lost nothing: this lab is blind")
 	case r.Control:
 		return nil
-	case r.Lost+r.Doubled+r.Misdated > 0:
-		return fmt.Errorf("%d records were lost, %d doubled, %d given a wrong time", r.Lost, r.Doubled, r.Misdated)
+	case r.Lost+r.Undelivered+r.Doubled+r.Misdated > 0:
+		return fmt.Errorf("%d records were lost, %d not delivered, %d doubled, %d given a wrong time", r.Lost, r.Undelivered, r.Doubled, r.Misdated)
 	case len(r.Crashes) > 0:
 		return fmt.Errorf("%d programs ended by themselves", len(r.Crashes))
 	}

@@ -27,7 +27,8 @@ type Span struct{ From, To int64 }
 // Verdict is what an Audit finds.
 type Verdict struct {
 	Acked        int      `json:"acked"`         // distinct records that a device was told are committed
-	Lost         int      `json:"lost"`          // of them or of the recorded, neither there nor declared as dropped
+	Lost         int      `json:"lost"`          // of them, neither there nor declared as dropped
+	Undelivered  int      `json:"undelivered"`   // events that an outbox took before Until, and that are not there
 	Doubled      int      `json:"doubled"`       // records that are there more than once
 	GapsDeclared int      `json:"gaps_declared"` // records that devices had to drop, and said so
 	Events       int      `json:"events"`        // of the acknowledged
@@ -93,10 +94,6 @@ func (v *Verdict) count(h *holding, b *book, until int64) {
 		}
 	}
 	missing := map[string]int{}
-	miss := func(p place) {
-		missing[p.device+"/"+p.lane.String()]++
-		v.example("missing: %+v", p)
-	}
 	for p := range b.told {
 		if p.lane == protocol.LaneEvent {
 			v.Events++
@@ -105,12 +102,14 @@ func (v *Verdict) count(h *holding, b *book, until int64) {
 		}
 		schema := p.lane == protocol.LaneTelemetry && p.sequence == 1 // opens every epoch and is no block
 		if h.there[p] == 0 && !schema {
-			miss(p)
+			missing[p.device+"/"+p.lane.String()]++
+			v.example("missing: %+v", p)
 		}
 	}
 	for p, at := range b.recorded {
 		if _, told := b.told[p]; !told && at <= until && h.there[p] == 0 {
-			miss(p)
+			v.Undelivered++
+			v.example("recorded and not delivered: %+v", p)
 		}
 	}
 	for key, n := range missing {

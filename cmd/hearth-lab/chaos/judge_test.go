@@ -34,7 +34,7 @@ func TestTheJudgeFindsWhatIsLostDoubledAndDeclared(t *testing.T) {
 		{"a block is there twice", nil, []uint64{2, 2}, 0, 0, "t2", Verdict{Acked: 1, Telemetry: 1, Doubled: 1}},
 		{"what is missing was declared", nil, []uint64{2}, 2, 0, "t2 t3 t4", Verdict{Acked: 3, Telemetry: 3, GapsDeclared: 2}},
 		{"what the cloud forgot is lost, however it is declared", nil, []uint64{2}, 0, 2, "t2 t3 t4", Verdict{Acked: 3, Telemetry: 3, Lost: 2}},
-		{"what was recorded and never came is lost", []uint64{1}, nil, 0, 0, "r1 r2 e1", Verdict{Acked: 1, Events: 1, Recorded: 2, Lost: 1}},
+		{"what was recorded and never came is not delivered", []uint64{1}, nil, 0, 0, "r1 r2 e1", Verdict{Acked: 1, Events: 1, Recorded: 2, Undelivered: 1}},
 		{"what came and was not yet acknowledged is not", []uint64{1, 2}, nil, 0, 0, "r1 r2 e1", Verdict{Acked: 1, Events: 1, Recorded: 2}},
 		{"told twice is told once", []uint64{1}, nil, 0, 0, "e1 e1", Verdict{Acked: 1, Events: 1}},
 	} {

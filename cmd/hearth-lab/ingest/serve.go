@@ -189,8 +189,9 @@ func serveHearthline(ctx context.Context, dir string, devices int, secure bool) 
 
 // serveBaseline is what one would write against mosquitto: paho with manual acknowledgement, decoding,
 // one bbolt transaction for all that has gathered, then the acks. It is tuned like ours where it can be:
-// the same bbolt options, no limit on what the broker has in flight, one cumulative ack per device and
-// commit for the same end-to-end guarantee.
+// the same bbolt options, the same decoder, one cumulative ack per device and commit for the same end-to-end
+// guarantee. It gathers hundreds of records a commit; mosquitto's limit on what is in flight made no
+// difference when measured (--inflight 0 lifts it).
 func serveBaseline(ctx context.Context, dir, upstream string) error {
 	db, err := bbolt.Open(filepath.Join(dir, "baseline.db"), 0o600, &bbolt.Options{
 		NoFreelistSync: true, FreelistType: bbolt.FreelistArrayType, InitialMmapSize: 64 << 30, NoStatistics: true,

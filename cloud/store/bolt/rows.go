@@ -15,7 +15,7 @@ import (
 type session struct {
 	db     *DB
 	tx     *bbolt.Tx
-	tables []openTable // by the table's place in db.names; opened on first use
+	tables *openTable  // those opened so far, the newest first: few of many
 	writes int         // changes so far; a scan looks at it to see whether its cursor is still good
 	key    []byte      // scratch, at first in room
 	keys   []store.Key // scratch
@@ -27,6 +27,7 @@ const keyRoom = 64
 
 // openTable is a table's buckets, each opened when it is first needed: that is a search of its own.
 type openTable struct {
+	next    *openTable
 	tx      *bbolt.Tx
 	names   *tableNames
 	primary *bbolt.Bucket
@@ -52,7 +53,7 @@ func (db *DB) begin(writable bool) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	s := &session{db: db, tx: tx, tables: make([]openTable, len(db.names))}
+	s := &session{db: db, tx: tx}
 	s.key = s.room[:0]
 	return s, nil
 }
@@ -63,20 +64,22 @@ func (db *DB) begin(writable bool) (*session, error) {
 const fillBlocks = 1.0
 
 func (s *session) open(schema *store.Schema) (*openTable, error) {
+	for t := s.tables; t != nil; t = t.next {
+		if t.names.schema == schema {
+			return t, nil
+		}
+	}
 	i, ok := s.db.tables[schema]
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", store.ErrUnknownTable, schema.Name)
 	}
-	t := &s.tables[i]
-	if t.primary == nil {
-		t.tx, t.names = s.tx, &s.db.names[i]
-		t.primary = s.tx.Bucket(t.names.primary)
-		if schema.Bytes {
-			t.primary.FillPercent = fillBlocks
-		}
-		t.get = t.primary.Cursor()
+	names := &s.db.names[i]
+	primary := s.tx.Bucket(names.primary)
+	if schema.Bytes {
+		primary.FillPercent = fillBlocks
 	}
-	return t, nil
+	s.tables = &openTable{next: s.tables, tx: s.tx, names: names, primary: primary, get: primary.Cursor()}
+	return s.tables, nil
 }
 
 // txn is one request's view of a session: the session within one tenant.

@@ -49,7 +49,7 @@ func watch(ctx context.Context, dir string, interval, long time.Duration) error 
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer func() { cancel(); stop() }() // the gateway ends with the context
 	exporter, err := freeAddress()
 	if err != nil {
 		return err

@@ -356,11 +356,15 @@ func (o *Outbreak) measure(f *fleet, p *Problem, now time.Time) []victim {
 
 // follow brings an open problem up to date: its evidence, its homes and tickets, and its end.
 func (o *Outbreak) follow(ctx context.Context, tenant string, f *fleet, p Problem, now time.Time) error {
+	was := p.Evidence
 	victims := o.measure(f, &p, now)
 	if err := o.link(ctx, tenant, p, victims); err != nil {
 		return err
 	}
 	over := calm(p.Evidence.Daily, p.Since, f.filled < 1)
+	if o.stepOf(p.Since) < f.first {
+		p.Evidence = was // the beginning is out of sight by now, and with it what the problem was
+	}
 	err := o.opts.DB.Update(ctx, tenant, func(tx store.Tx) error {
 		stored, err := problems.Get(tx, p.ID)
 		if err != nil || stored.State == Closed {

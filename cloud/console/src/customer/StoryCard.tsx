@@ -5,6 +5,7 @@ import type { CustomerView, Entry, Outage, Ticket } from "../api/types";
 import { SegmentTag, Tag } from "../components/Status";
 import { When } from "../components/When";
 import { useI18n } from "../i18n";
+import { headline } from "../i18n/fill";
 import { newestHead, opening, tell, type Attempt } from "../timeline/story";
 import { useWords } from "../timeline/words";
 import styles from "./customer.module.css";
@@ -18,7 +19,7 @@ const icons = {
 
 /** The one matter that the caller is most likely calling about, in five answers. */
 export function StoryCard({ home, ticket, problems, outage }: { home: string; ticket?: Ticket; problems: CustomerView["problems"]; outage?: Outage }) {
-  const { t } = useI18n();
+  const { t, lang } = useI18n();
   const words = useWords();
   const entries = useEntries(home);
   const list = entries.data ?? [];
@@ -68,7 +69,7 @@ export function StoryCard({ home, ticket, problems, outage }: { home: string; ti
             </>
           ) : (
             <>
-              {ticket && ticket.segment !== "unknown" && <SegmentTag segment={ticket.segment} />} {story?.why?.summary ?? t("story.why.unknown")}
+              {ticket && ticket.segment !== "unknown" && <SegmentTag segment={ticket.segment} />} {story?.why?.summary ?? (outage ? headline(outage.segment_text, lang) : t("story.why.unknown"))}
             </>
           )}
           {story && story.root !== story.why && story.root !== head && <small>{t("story.first", { what: story.root.summary })}</small>}

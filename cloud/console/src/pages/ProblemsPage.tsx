@@ -32,8 +32,8 @@ export function ProblemsPage() {
               <th scope="col"><span>{t("problems.cohort")}</span></th>
               <th scope="col"><span>{t("tickets.state")}</span></th>
               <th scope="col" className={styles.number}><span>{t("problems.homes")}</span></th>
-              <th scope="col" className={styles.number}><span>{t("problems.tickets")}</span></th>
-              <th scope="col"><span>{t("tickets.since")}</span></th>
+              <th scope="col" className={`${styles.number} ${styles.hide}`}><span>{t("problems.tickets")}</span></th>
+              <th scope="col" className={styles.hide}><span>{t("tickets.since")}</span></th>
             </tr>
           </thead>
           <tbody>
@@ -42,8 +42,8 @@ export function ProblemsPage() {
                 <td><Link to={`/problems/${problem.id}`}>{headline(problem.cohort_text, lang)}</Link></td>
                 <td><Tag tone={problem.state === "open" ? "bad" : "good"}>{lookup(`problem.${problem.state}`) ?? problem.state}</Tag></td>
                 <td className={styles.number}>{problem.homes_affected}</td>
-                <td className={styles.number}>{problem.tickets_linked}</td>
-                <td className={styles.nowrap}><When at={problem.opened} show="both" /></td>
+                <td className={`${styles.number} ${styles.hide}`}>{problem.tickets_linked}</td>
+                <td className={`${styles.nowrap} ${styles.hide}`}><When at={problem.opened} show="both" /></td>
               </tr>
             ))}
           </tbody>
@@ -69,8 +69,8 @@ function Outages() {
             <th scope="col"><span>{t("outages.where")}</span></th>
             <th scope="col"><span>{t("tickets.state")}</span></th>
             <th scope="col" className={styles.number}><span>{t("outages.homes")}</span></th>
-            <th scope="col"><span>{t("outages.from")}</span></th>
-            <th scope="col"><span>{t("outages.to")}</span></th>
+            <th scope="col" className={styles.hide}><span>{t("outages.from")}</span></th>
+            <th scope="col" className={styles.hide}><span>{t("outages.to")}</span></th>
           </tr>
         </thead>
         <tbody>
@@ -80,8 +80,8 @@ function Outages() {
               <td>{outage.place_text ? headline(outage.place_text, lang) : t("outages.everywhere")}</td>
               <td><Tag tone={outage.state === "open" ? "bad" : "good"}>{t(`outage.${outage.state}`)}</Tag></td>
               <td className={styles.number}>{outage.homes}</td>
-              <td className={styles.nowrap}><When at={outage.from} show="both" /></td>
-              <td className={styles.nowrap}>{outage.to ? <When at={outage.to} show="both" /> : "–"}</td>
+              <td className={`${styles.nowrap} ${styles.hide}`}><When at={outage.from} show="both" /></td>
+              <td className={`${styles.nowrap} ${styles.hide}`}>{outage.to ? <When at={outage.to} show="both" /> : "–"}</td>
             </tr>
           ))}
         </tbody>

@@ -50,16 +50,17 @@ const (
 	Low                        // recent minimum, which relaxes towards the present with Tau
 	High                       // recent maximum, likewise
 	Count                      // sum of values, each fading with Tau; for 0/1 signals a count of events
-	Since                      // seconds since the value was last at least At (missing: never)
+	Since                      // seconds since the value was last at least At, at most Tau; never counts as Tau (with Tau 0: no limit, missing)
 	Quiet                      // seconds since the signal was last heard
 	Age                        // seconds since the signal was first heard
+	Least                      // minimum of the last Tau, which is kept in eighths: a value is forgotten between Tau and 9/8 Tau later
 )
 
 // Track is one thing remembered about one signal.
 type Track struct {
 	Signal uint8     `cbor:"1,keyasint"`
 	Kind   TrackKind `cbor:"2,keyasint"`
-	Tau    float64   `cbor:"3,keyasint,omitempty"` // seconds; Mean, Base, Low, High, Count
+	Tau    float64   `cbor:"3,keyasint,omitempty"` // seconds; Mean, Base, Low, High, Count, Since, Least
 	At     float64   `cbor:"4,keyasint,omitempty"` // threshold; Since
 }
 
@@ -69,9 +70,14 @@ func (t Track) slots() int {
 		return 2
 	case Quiet, Age:
 		return 0
+	case Least:
+		return eighths + 1
 	}
 	return 1
 }
+
+// eighths is into how many pieces a Least track cuts its window.
+const eighths = 8
 
 // Form says how a Feature is made from tracks.
 type Form uint8
@@ -84,6 +90,7 @@ const (
 	Minus                  // a - b
 	Ratio                  // a / (b + Floor)
 	Sigma                  // (a - b) / (spread of B + Floor): how unusual a is for this very link
+	Excess                 // ln((a + Floor) / (b + Floor)): how much more of a than of b, Floor being what a lack of evidence weighs; a missing one is 0
 )
 
 // Feature is one number the model sees.
@@ -145,11 +152,13 @@ func (in *Input) FeatureName(i int) string {
 		return a + " / " + in.trackName(f.B)
 	case Sigma:
 		return "sigma(" + a + ", " + in.trackName(f.B) + ")"
+	case Excess:
+		return "excess(" + a + ", " + in.trackName(f.B) + ")"
 	}
 	return a
 }
 
-var kindNames = [...]string{"?", "last", "mean", "base", "low", "high", "count", "since", "quiet", "age"}
+var kindNames = [...]string{"?", "last", "mean", "base", "low", "high", "count", "since", "quiet", "age", "least"}
 
 func (in *Input) trackName(i uint16) string {
 	t := in.Tracks[i]
@@ -181,21 +190,21 @@ func (in *Input) validate() error {
 		seen[s.Name] = true
 	}
 	for i, t := range in.Tracks {
-		if int(t.Signal) >= len(in.Signals) || t.Kind < Last || t.Kind > Age || !finite(t.Tau, t.At) {
+		if int(t.Signal) >= len(in.Signals) || t.Kind < Last || t.Kind > Least || !finite(t.Tau, t.At) {
 			return fmt.Errorf("track %d is malformed", i)
 		}
-		if t.Kind >= Mean && t.Kind <= Count && t.Tau <= 0 {
+		if (t.Kind >= Mean && t.Kind <= Count || t.Kind == Least) && t.Tau <= 0 {
 			return fmt.Errorf("track %d needs a time constant", i)
 		}
 	}
 	for i, f := range in.Features {
-		if f.Form < Plain || f.Form > Sigma || int(f.A) >= len(in.Tracks) || int(f.B) >= len(in.Tracks) || !finite(f.Floor) {
+		if f.Form < Plain || f.Form > Excess || int(f.A) >= len(in.Tracks) || int(f.B) >= len(in.Tracks) || !finite(f.Floor) {
 			return fmt.Errorf("feature %d is malformed", i)
 		}
 		if f.Form == Spread && in.Tracks[f.A].slots() != 2 || f.Form == Sigma && in.Tracks[f.B].slots() != 2 {
 			return fmt.Errorf("feature %d needs a track with a spread", i)
 		}
-		if (f.Form == Ratio || f.Form == Sigma) && f.Floor <= 0 {
+		if f.Form >= Ratio && f.Floor <= 0 {
 			return fmt.Errorf("feature %d needs a floor above zero", i)
 		}
 	}

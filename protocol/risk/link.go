@@ -91,7 +91,9 @@ func (l *Layout) Put(k *Link, signal int, at, v float64) {
 			tau, fade = t.Tau, exp(-dt/t.Tau)
 		}
 		j := k.start[i]
-		if t.slots() > 0 {
+		if t.Kind == Least {
+			least(k.slots[j:j+eighths+1], v, k.turns(t, k.seen[signal]-dt, k.seen[signal]))
+		} else if t.slots() > 0 {
 			l.update(k.slots[j:], t, v, dt, n, fade)
 		}
 	}
@@ -148,6 +150,29 @@ func (l *Layout) update(s []float32, t *Track, v, dt, n, fade float64) {
 	}
 }
 
+// turns is how many eighths of a Least track's window, counted from the signal's first value on, begin after from and
+// not after to, at most all of them.
+func (k *Link) turns(t *Track, from, to float64) int {
+	piece, first := t.Tau/eighths, k.first[t.Signal]
+	if to-from >= t.Tau+piece {
+		return eighths + 1
+	}
+	return int(int64((to-first)/piece) - int64((from-first)/piece))
+}
+
+// least turns the minima of a window's eighths, the present one first, and takes v into the present one.
+func least(s []float32, v float64, turns int) {
+	if turns = min(turns, len(s)); turns > 0 {
+		copy(s[turns:], s)
+		for i := range turns {
+			s[i] = nan32
+		}
+	}
+	if f := float32(v); !(s[0] <= f) {
+		s[0] = f
+	}
+}
+
 func abs(x float64) float64 {
 	if x < 0 {
 		return -x
@@ -179,7 +204,19 @@ func (l *Layout) track(k *Link, i uint16, at float64) float64 {
 		}
 		return mul(float64(k.slots[k.start[i]]), exp(-dt/t.Tau))
 	case Since:
-		return float64(k.slots[k.start[i]]) + dt
+		ago := float64(k.slots[k.start[i]]) + dt
+		if t.Tau > 0 && !(ago <= t.Tau) {
+			return t.Tau
+		}
+		return ago
+	case Least:
+		s, low := k.slots[k.start[i]:k.start[i]+eighths+1], nan32
+		for _, v := range s[:len(s)-min(len(s), k.turns(t, k.seen[t.Signal], max(at, k.seen[t.Signal])))] {
+			if !(low <= v) && v == v {
+				low = v
+			}
+		}
+		return float64(low)
 	}
 	return float64(k.slots[k.start[i]])
 }
@@ -201,6 +238,15 @@ func (l *Layout) Features(k *Link, at float64, out []float32) {
 			a -= l.track(k, f.B, at)
 		case Ratio:
 			a /= l.track(k, f.B, at) + f.Floor
+		case Excess:
+			b := l.track(k, f.B, at)
+			if a != a {
+				a = 0
+			}
+			if b != b {
+				b = 0
+			}
+			a = log((a + f.Floor) / (b + f.Floor))
 		case Sigma:
 			a = (a - l.track(k, f.B, at)) / (float64(k.slots[k.start[f.B]+1]) + f.Floor)
 		}

@@ -41,6 +41,8 @@ func sampleModel(t testing.TB) *Model {
 		in.Add(Feature{Form: Plain, A: in.Track(s, Low, 300, 0)})
 		in.Add(Feature{Form: Plain, A: in.Track(s, High, 300, 0)})
 		in.Add(Feature{Form: Log, A: in.Track(s, Count, 600, 0)})
+		in.Add(Feature{Form: Plain, A: in.Track(s, Least, 300, 0)})
+		in.Add(Feature{Form: Excess, A: in.Track(s, Count, 600, 0), B: in.Track("fault", Count, 900, 0), Floor: 0.5})
 		in.Add(Feature{Form: Log, A: in.Track(s, Since, 0, 0.5)})
 		in.Add(Feature{Form: Plain, A: in.Track(s, Quiet, 0, 0)})
 		in.Add(Feature{Form: Log, A: in.Track(s, Age, 0, 0)})

@@ -235,7 +235,7 @@ func (l *Layout) measure(k *Link, at float64, r *Reason) {
 	switch f.Form {
 	case Spread:
 		r.Value = float64(k.slots[k.start[f.A]+1])
-	case Minus, Ratio, Sigma:
+	case Minus, Ratio, Sigma, Excess:
 		r.Usual = l.track(k, f.B, at)
 	}
 }
@@ -248,11 +248,11 @@ func (in *Input) what(feature int, v float32) What {
 	switch f.Form {
 	case Spread:
 		return WhatUnsteady
-	case Minus, Ratio, Sigma:
+	case Minus, Ratio, Sigma, Excess:
 		return WhatChange
 	}
 	switch in.Tracks[f.A].Kind {
-	case Low, High:
+	case Low, High, Least:
 		return WhatExtreme
 	case Since:
 		return WhatRecent

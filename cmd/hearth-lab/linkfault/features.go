@@ -7,115 +7,97 @@ import (
 	"github.com/hearthline/hearthline/protocol/risk"
 )
 
-// taus are the time constants of the fading windows.
-var taus = []float64{hour, 6 * hour, day, 3 * day, 7 * day, 30 * day}
+// usualRate is about how many of all calm moments go wrong; how a device fared is told against it.
+const usualRate = 0.08
 
-const always = 1e9 // a time constant that never fades
+// vocabulary is an input side under construction.
+type vocabulary struct{ risk.Input }
 
-// radioInput is the vocabulary of a radio link and what the models see of it.
+func (v *vocabulary) signal(lo, hi float64, names ...string) {
+	for _, name := range names {
+		v.Signals = append(v.Signals, risk.Signal{Name: name, Lo: lo, Hi: hi})
+	}
+}
+
+// each adds a feature of one track for every time constant.
+func (v *vocabulary) each(form risk.Form, name string, k risk.TrackKind, taus ...float64) {
+	for _, tau := range taus {
+		v.Add(risk.Feature{Form: form, A: v.Track(name, k, tau, 0)})
+	}
+}
+
+func (v *vocabulary) last(names ...string) {
+	for _, name := range names {
+		v.Add(risk.Feature{Form: risk.Plain, A: v.Track(name, risk.Last, 0, 0)})
+	}
+}
+
+// since adds how long ago a 0/1 signal was last 1; never is as long ago as 60 days.
+func (v *vocabulary) since(names ...string) {
+	for _, name := range names {
+		v.Add(risk.Feature{Form: risk.Log, A: v.Track(name, risk.Since, 60*day, 1)})
+	}
+}
+
+func (v *vocabulary) minus(name string, a, b float64) {
+	v.Add(risk.Feature{Form: risk.Minus, A: v.Track(name, risk.Mean, a, 0), B: v.Track(name, risk.Mean, b, 0)})
+}
+
+// radioInput is the vocabulary of a device on a radio mesh and what the models see of it.
 func radioInput() *risk.Input {
-	in := &risk.Input{}
-	sig := func(name string, lo, hi float64) {
-		in.Signals = append(in.Signals, risk.Signal{Name: name, Lo: lo, Hi: hi})
+	v := &vocabulary{}
+	v.signal(0, 1, "pdr", "pdr_worst", "below_60", "below_70", "below_80", "fault", "onset", "silent", "gap")
+	v.last("pdr")
+	v.each(risk.Plain, "pdr", risk.Least, hour, 6*hour, day, 3*day, 7*day)
+	v.since("fault", "below_60", "below_70", "below_80")
+	v.each(risk.Log, "fault", risk.Count, day, 7*day, 30*day)
+	v.each(risk.Log, "onset", risk.Count, 7*day, 30*day)
+	v.signal(0, 1, "known", "expected") // what became of this device's own calm moments, as each became known
+	for _, tau := range []float64{3 * day, 10 * day, 20 * day, 60 * day} {
+		v.Add(risk.Feature{Form: risk.Excess, A: v.Track("known", risk.Count, tau, 0), B: v.Track("expected", risk.Count, tau, 0), Floor: 20})
 	}
-	plain := func(name string, k risk.TrackKind, taus ...float64) {
-		for _, tau := range taus {
-			in.Add(risk.Feature{Form: risk.Plain, A: in.Track(name, k, tau, 0)})
-		}
-	}
-	log := func(name string, k risk.TrackKind, at float64, taus ...float64) {
-		for _, tau := range taus {
-			in.Add(risk.Feature{Form: risk.Log, A: in.Track(name, k, tau, at)})
-		}
-	}
-	spread := func(name string, taus ...float64) {
-		for _, tau := range taus {
-			in.Add(risk.Feature{Form: risk.Spread, A: in.Track(name, risk.Mean, tau, 0)})
-		}
-	}
-	minus := func(name string, a, b float64) {
-		in.Add(risk.Feature{Form: risk.Minus, A: in.Track(name, risk.Mean, a, 0), B: in.Track(name, risk.Mean, b, 0)})
-	}
-	sigma := func(name string, a, b, floor float64) {
-		in.Add(risk.Feature{Form: risk.Sigma, A: in.Track(name, risk.Mean, a, 0), B: in.Track(name, risk.Base, b, 0), Floor: floor})
-	}
+	v.signal(0, 0, "site_known_3d", "site_known_10d", "site_known_30d") // the same of the neighbours
+	v.last("site_known_3d", "site_known_10d", "site_known_30d")
 
-	for _, name := range []string{"pdr", "pdr_worst"} {
-		sig(name, 0, 1)
-		plain(name, risk.Last, 0)
-		plain(name, risk.Mean, taus...)
-		plain(name, risk.Low, taus[:5]...)
-		spread(name, 6*hour, day, 7*day)
-		minus(name, hour, day)
-		minus(name, 6*hour, 7*day)
-		minus(name, day, 30*day)
-		sigma(name, hour, 7*day, 0.01)
+	// What follows suits the logistic, and the tasks in which faults of the last hours count: see few and steady.
+	v.each(risk.Plain, "pdr", risk.Mean, hour, 6*hour, day, 3*day, 7*day, 30*day)
+	v.each(risk.Plain, "pdr", risk.Low, 6*hour, day, 3*day, 7*day)
+	v.each(risk.Spread, "pdr", risk.Mean, 6*hour, day, 7*day)
+	v.minus("pdr", 6*hour, 7*day)
+	v.minus("pdr", day, 30*day)
+	for _, name := range []string{"below_60", "below_80"} {
+		v.each(risk.Plain, name, risk.Mean, day, 7*day, 30*day)
 	}
-	for _, name := range []string{"below_60", "below_70", "below_80", "below_90"} { // reports with a delivery ratio below this
-		sig(name, 0, 1)
-		log(name, risk.Since, 1, 0)
-		plain(name, risk.Mean, day, 7*day, 30*day, always)
+	v.since("onset", "silent", "gap")
+	for _, name := range []string{"fault", "onset", "silent", "gap"} {
+		v.each(risk.Log, name, risk.Count, 6*hour, 3*day)
 	}
-	for _, name := range []string{"fault", "onset", "silent", "gap", "lost"} {
-		sig(name, 0, 1)
-		log(name, risk.Since, 1, 0)
-		log(name, risk.Count, 0, 6*hour, day, 3*day, 7*day, 30*day, always)
-		plain(name, risk.Mean, always)
+	v.each(risk.Log, "onset", risk.Count, day)
+	for _, name := range []string{"silent", "gap"} {
+		v.each(risk.Log, name, risk.Count, day, 7*day, 30*day)
 	}
-	log("fault", risk.Age, 0, 0)
-	sig("known", 0, 1) // what became of this device's own calm moments, as each became known
-	plain("known", risk.Mean, 3*day, 7*day, 30*day, always)
-	log("known", risk.Count, 0, always)
-	for _, name := range []string{"rssi_best", "rssi_worst", "rssi_txw"} {
-		sig(name, -120, 0)
-		plain(name, risk.Last, 0)
-		plain(name, risk.Mean, day, 30*day)
-		spread(name, day, 7*day)
-		minus(name, hour, 7*day)
-		plain(name, risk.Low, day, 7*day)
-	}
-	for _, s := range []struct {
-		name string
-		tau  float64
-	}{{"n_nbr", day}, {"n_par", day}, {"log_tx", day}, {"log_rx", day}, {"temperature", day}, {"battery", 7 * day}, {"queue", day}, {"rssi_range", day}} {
-		sig(s.name, 0, 0)
-		plain(s.name, risk.Last, 0)
-		plain(s.name, risk.Mean, 7*day)
-		spread(s.name, day, 7*day)
-		minus(s.name, 6*hour, 7*day)
-	}
-	for _, name := range []string{"mac_dropped", "tx_bad", "tx_fail", "reboot"} {
-		sig(name, 0, 100)
-		log(name, risk.Since, 1, 0)
-		plain(name, risk.Mean, 6*hour, 3*day, 30*day)
-	}
-	for _, name := range []string{"site_fault_1h", "site_fault_24h", "site_pdr", "site_silent", "site_known", "site_active"} {
-		sig(name, 0, 0)
-		plain(name, risk.Last, 0)
-		plain(name, risk.Mean, 7*day)
-	}
-	minus("site_pdr", 6*hour, 7*day)
-	for _, name := range []string{"hour_sin", "hour_cos", "site_up_h"} {
-		sig(name, 0, 0)
-		plain(name, risk.Last, 0)
-	}
-	return in
+	v.each(risk.Plain, "pdr_worst", risk.Least, hour, 6*hour, day)
+	v.signal(0, 1, "site_fault_1h", "site_fault_6h", "site_fault_24h")
+	v.signal(0, 0, "n_par", "rssi", "hour_sin", "hour_cos")
+	v.last("site_fault_1h", "site_fault_6h", "site_fault_24h", "n_par", "rssi", "hour_sin", "hour_cos")
+	return &v.Input
 }
 
 // radio streams the reports of devices into links, as a hub would.
 type radio struct {
+	task   task
 	layout *risk.Layout
 	up     siteUp
 	at     map[string]int // signal numbers
 	x      []float32
 }
 
-func newRadio(in *risk.Input, up siteUp) (*radio, error) {
+func newRadio(t task, in *risk.Input, up siteUp) (*radio, error) {
 	l, err := risk.NewLayout(in)
 	if err != nil {
 		return nil, err
 	}
-	r := &radio{layout: l, up: up, at: map[string]int{}, x: make([]float32, len(in.Features))}
+	r := &radio{task: t, layout: l, up: up, at: map[string]int{}, x: make([]float32, len(in.Features))}
 	for i, s := range in.Signals {
 		r.at[s.Name] = i
 	}
@@ -131,9 +113,7 @@ type follower struct {
 	lastTs  int64
 	lastBad int64
 	pdr     float64
-	rate    float64 // own share of calm moments that went wrong, shrunken
-	known   [2]float64
-	charge  float64
+	fared   [len(fades)]record
 }
 
 // extract computes the features of every report of the devices that want names, in the order of their reports.
@@ -146,7 +126,7 @@ func (r *radio) extract(devices []*device, want func(*device) bool) map[*device]
 		if sites[d.site] == nil {
 			order = append(order, d.site)
 		}
-		sites[d.site] = append(sites[d.site], &follower{d: d, link: r.layout.NewLink(), pdr: math.NaN(), charge: math.NaN()})
+		sites[d.site] = append(sites[d.site], &follower{d: d, link: r.layout.NewLink(), pdr: math.NaN()})
 		if want(d) {
 			out[d] = &learn.Matrix{Cols: len(r.x), X: make([]float32, 0, len(r.x)*len(d.reports))}
 		}
@@ -209,49 +189,32 @@ func (r *radio) note(f *follower, p *report) {
 		r.put(f, "below_60", ts, bit(pdr < 0.6))
 		r.put(f, "below_70", ts, bit(pdr < 0.7))
 		r.put(f, "below_80", ts, bit(pdr < 0.8))
-		r.put(f, "below_90", ts, bit(pdr < 0.9))
 		f.pdr = pdr
 	}
 	bad := p.fault || p.silent != 0
-	r.put(f, "onset", ts, bit(bad && (f.lastBad == 0 || ts-f.lastBad >= day)))
 	r.put(f, "fault", ts, bit(bad))
+	r.put(f, "onset", ts, bit(bad && (f.lastBad == 0 || ts-f.lastBad >= 6*hour)))
 	r.put(f, "silent", ts, bit(p.silent != 0))
-	r.put(f, "gap", ts, bit(f.lastTs != 0 && ts-f.lastTs > 2*bin && ts-f.lastTs < 6*hour))
-	r.put(f, "lost", ts, bit(p.v[cLost] > 0))
+	r.put(f, "gap", ts, bit(f.lastTs != 0 && ts-f.lastTs > 2*bin))
 	if bad {
 		f.lastBad = ts
 	}
 	f.lastTs = ts
-	for ; f.mature < f.next && f.d.reports[f.mature].ts+day <= ts; f.mature++ {
+	for ; f.mature < f.next && f.d.reports[f.mature].ts+r.task.horizon <= ts; f.mature++ {
 		q := &f.d.reports[f.mature]
-		if !q.calm || q.recent {
+		if !r.task.asked(q) {
 			continue
 		}
-		if y, ok := f.d.label(r.up, q.ts, day, ts); ok {
+		if y, ok := f.d.label(r.up, q.ts, r.task.horizon, ts); ok {
 			r.put(f, "known", ts, bit(y))
-			f.known[0] += bit(y)
-			f.known[1]++
+			r.put(f, "expected", ts, usualRate)
+			for i := range f.fared {
+				f.fared[i] = f.fared[i].at(ts, fades[i]).plus(y)
+			}
 		}
 	}
-	f.rate = (f.known[0] + 3) / (f.known[1] + 48)
-	r.put(f, "rssi_best", ts, v(cRssiBest))
-	r.put(f, "rssi_worst", ts, v(cRssiWorst))
-	r.put(f, "rssi_txw", ts, v(cRssiTxw))
-	r.put(f, "rssi_range", ts, v(cRssiBest)-v(cRssiWorst))
-	r.put(f, "n_nbr", ts, v(cNbr))
+	r.put(f, "rssi", ts, v(cRssiTxw))
 	r.put(f, "n_par", ts, v(cPar))
-	r.put(f, "log_tx", ts, math.Log1p(v(cTx)))
-	r.put(f, "log_rx", ts, math.Log1p(v(cRx)))
-	r.put(f, "temperature", ts, v(cTemp))
-	r.put(f, "battery", ts, v(cBattery))
-	r.put(f, "queue", ts, v(cQueue))
-	r.put(f, "mac_dropped", ts, v(cMacDrop))
-	r.put(f, "tx_bad", ts, v(cTxBad))
-	r.put(f, "tx_fail", ts, v(cTxFail))
-	if c := v(cCharge); c == c {
-		r.put(f, "reboot", ts, bit(c < 0.5*f.charge))
-		f.charge = c
-	}
 	angle := 2 * math.Pi * float64(ts%day) / day
 	r.put(f, "hour_sin", ts, math.Sin(angle))
 	r.put(f, "hour_cos", ts, math.Cos(angle))
@@ -259,41 +222,51 @@ func (r *radio) note(f *follower, p *report) {
 
 // surroundings takes what the neighbours at the site show at this moment.
 func (r *radio) surroundings(f *follower, fs []*follower, now int64) {
-	var active, bad1, bad24, silent, pdr, pdrs, rate, rates float64
+	var active, bad1, bad6, bad24 float64
+	var fared [len(fades)]record
 	for _, o := range fs {
-		if o == f || o.lastTs == 0 || now-o.lastTs > day {
+		if o == f || o.lastTs == 0 {
 			continue
 		}
-		rate += o.rate
-		rates++
-		if now-o.lastTs >= silence {
-			silent++
+		for i := range fared {
+			k := o.fared[i].at(now, fades[i])
+			fared[i].faults += k.faults
+			fared[i].expected += k.expected
+		}
+		if now-o.lastTs > day {
 			continue
 		}
 		active++
-		if o.lastBad != 0 && now-o.lastBad <= hour {
-			bad1++
-		}
-		if o.lastBad != 0 && now-o.lastBad <= day {
-			bad24++
-		}
-		if o.pdr == o.pdr {
-			pdr += o.pdr
-			pdrs++
+		if o.lastBad != 0 {
+			bad1 += bit(now-o.lastBad <= hour)
+			bad6 += bit(now-o.lastBad <= 6*hour)
+			bad24 += bit(now-o.lastBad <= day)
 		}
 	}
-	r.put(f, "site_active", now, active)
-	r.put(f, "site_fault_1h", now, bad1/active) // NaN without neighbours: missing
-	r.put(f, "site_fault_24h", now, bad24/active)
-	r.put(f, "site_silent", now, silent/(silent+active))
-	r.put(f, "site_pdr", now, pdr/pdrs)
-	r.put(f, "site_known", now, rate/rates)
-	up := 0.0
-	for h := now - now%hour - hour; up < 48; h -= hour {
-		if r.up.down(f.d.site, h) {
-			break
-		}
-		up++
-	}
-	r.put(f, "site_up_h", now, up)
+	r.put(f, "site_fault_1h", now, bad1/(active+1))
+	r.put(f, "site_fault_6h", now, bad6/(active+1))
+	r.put(f, "site_fault_24h", now, bad24/(active+1))
+	r.put(f, "site_known_3d", now, fared[0].excess())
+	r.put(f, "site_known_10d", now, fared[1].excess())
+	r.put(f, "site_known_30d", now, fared[2].excess())
 }
+
+// fades are the time constants of a device's record as its neighbours see it.
+var fades = [...]float64{3 * day, 10 * day, 30 * day}
+
+// record counts calm moments that went wrong and how many would have been usual, both fading.
+type record struct {
+	faults, expected float64
+	ts               int64
+}
+
+func (r record) at(now int64, tau float64) record {
+	f := math.Exp(-float64(now-r.ts) / tau)
+	return record{f * r.faults, f * r.expected, now}
+}
+
+func (r record) plus(fault bool) record {
+	return record{r.faults + bit(fault), r.expected + usualRate, r.ts}
+}
+
+func (r record) excess() float64 { return math.Log((r.faults + 50) / (r.expected + 50)) }

@@ -121,16 +121,11 @@ func (l *radioLink) label(i int, now int64) (fault, known bool) {
 	return false, n >= 4
 }
 
-// linkOwn are the features of the link itself; those of its neighbours did not carry over to another site.
-func linkOwn(f string) bool {
-	return !contains(f, ".age", "site_", "src_", "dst_", "hour_", "log_tx", "log_gap")
-}
-
 // linkRecipe was chosen by leaving out one site at a time.
 var linkRecipe = recipe{
-	see: linkOwn, linear: linkOwn, own: risk.OwnPast{Prior: 3, Tau: 60 * day},
+	see: all, linear: all, own: risk.OwnPast{Prior: 3, Tau: 60 * day},
 	parts: []ingredient{
-		{name: "logistic", weight: 0.5, logistic: &learn.Logistic{Ridge: 0.03}},
+		{name: "logistic", weight: 0.5, logistic: &learn.Logistic{Ridge: 0.003}},
 		{name: "extra trees", weight: 0.5, bag: &learn.Trees{Count: 150, Depth: 10, MinWeight: 40, Random: true, Columns: 0.2}},
 	},
 }
@@ -151,7 +146,10 @@ func runLinks(train, test, out string) error {
 	if err != nil {
 		return fmt.Errorf("train on %s: %w", path, err)
 	}
-	p := predictLinks(m, fresh.links)
+	p := make([][]float64, len(fresh.links))
+	for n, l := range fresh.links {
+		p[n] = l.follow(m, nil)
+	}
 	fmt.Fprintf(os.Stderr, "linkfault: %d links learned from, %d predicted\n", len(known.links), len(fresh.links))
 	return write(out, "src,dst,ts,p", len(fresh.row), func(b []byte, i int) []byte {
 		ref := fresh.row[i]
@@ -163,60 +161,60 @@ func runLinks(train, test, out string) error {
 }
 
 // gatherLinks collects the healthy reports of links with a label.
-func gatherLinks(layout *risk.Layout, links []*radioLink, every int) *sample {
-	s := &sample{}
-	walkLinks(layout, links, func(n, i int, x func() []float32) {
-		l := links[n]
-		if i%every != 0 || !l.healthy(i) {
-			return
-		}
-		y, ok := l.label(i, math.MaxInt64)
-		if !ok {
-			return
-		}
-		f := x()
-		s.m.Cols = len(f)
-		s.m.Append(f)
-		s.y = append(s.y, float32(bit(y)))
-		s.block = append(s.block, int32(n)*4096+int32(l.reports[i].ts/(7*day)%4096))
-		s.dev = append(s.dev, n)
-		s.ts = append(s.ts, l.reports[i].ts)
-	})
-	return s
-}
-
-func trainLinks(links []*radioLink, r recipe) (*risk.Model, error) {
-	in := linkInput()
+func gatherLinks(in *risk.Input, links []*radioLink, every int) (*sample, error) {
 	layout, err := risk.NewLayout(in)
 	if err != nil {
 		return nil, err
 	}
-	return r.fit("linkfault-link24", in, day, gatherLinks(layout, links, linkEvery), seed)
+	s := &sample{m: learn.Matrix{Cols: len(in.Features)}}
+	for n, l := range links {
+		l.walk(layout, in, func(i int, features func() []float32) {
+			if i%every != 0 || !l.healthy(i) {
+				return
+			}
+			y, ok := l.label(i, math.MaxInt64)
+			if !ok {
+				return
+			}
+			s.m.Append(features())
+			s.y = append(s.y, float32(bit(y)))
+			s.block = append(s.block, int32(n)*4096+int32(l.reports[i].ts/(7*day)%4096))
+			s.dev = append(s.dev, n)
+		})
+	}
+	return s, nil
 }
 
-// predictLinks predicts every report in order of time. What became known of a link's earlier
-// predictions corrects the model for it.
-func predictLinks(m *risk.Model, links []*radioLink) [][]float64 {
-	base, out := make([][]float64, len(links)), make([][]float64, len(links))
-	own := make([]*risk.Link, len(links))
-	next := make([]int, len(links))
-	for n, l := range links {
-		base[n], out[n], own[n] = make([]float64, len(l.reports)), make([]float64, len(l.reports)), m.NewLink()
+func trainLinks(links []*radioLink, r recipe) (*risk.Model, error) {
+	in := linkInput()
+	s, err := gatherLinks(in, links, linkEvery)
+	if err != nil {
+		return nil, err
 	}
-	walkLinks(m.Layout(), links, func(n, i int, x func() []float32) {
-		l := links[n]
+	return r.fit("linkfault-link24", in, day, s, seed)
+}
+
+// follow predicts every report of a link in order of time. What became known of its earlier predictions corrects
+// the model for it. each, if not nil, sees the features of every report.
+func (l *radioLink) follow(m *risk.Model, each func(i int, x []float32, p float64)) []float64 {
+	base, out := make([]float64, len(l.reports)), make([]float64, len(l.reports))
+	own, next := m.NewLink(), 0
+	l.walk(m.Layout(), &m.Input, func(i int, features func() []float32) {
 		now := l.reports[i].ts
-		for ; next[n] < i && l.reports[next[n]].ts+day <= now; next[n]++ {
-			j := next[n]
-			if !l.healthy(j) {
+		for ; next < i && l.reports[next].ts+day <= now; next++ {
+			if !l.healthy(next) {
 				continue
 			}
-			if y, ok := l.label(j, now); ok {
-				m.Learn(own[n], float64(now), base[n][j], y, float64(bin)/day)
+			if y, ok := l.label(next, now); ok {
+				m.Learn(own, float64(now), base[next], y, float64(bin)/day)
 			}
 		}
-		base[n][i] = m.Probability(x())
-		out[n][i] = m.Corrected(own[n], float64(now), base[n][i])
+		x := features()
+		base[i] = m.Probability(x)
+		out[i] = m.Corrected(own, float64(now), base[i])
+		if each != nil {
+			each(i, x, out[i])
+		}
 	})
 	return out
 }

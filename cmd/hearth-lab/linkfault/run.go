@@ -8,14 +8,12 @@ package linkfault
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -111,7 +109,7 @@ func predict(t task, known, fresh *deviceSet, c cuts) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	feats, err := freshFeatures(in, known, fresh)
+	feats, err := freshFeatures(t, in, known, fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -124,31 +122,16 @@ func predict(t task, known, fresh *deviceSet, c cuts) ([][]float64, error) {
 }
 
 func train(t task, in *risk.Input, known *deviceSet, c cuts) (*risk.Model, error) {
-	r, err := newRadio(in, known.up)
+	s, err := t.gather(in, known, c)
 	if err != nil {
 		return nil, err
 	}
-	return t.fit(in, known, r.extract(known.devices, func(*device) bool { return true }), c)
-}
-
-// fit fits the task's recipe to the devices before their site's cut.
-func (t task) fit(in *risk.Input, known *deviceSet, feats map[*device]*learn.Matrix, c cuts) (*risk.Model, error) {
-	rec, from := recipes[t.name], t
-	if rec.from != "" {
-		from = deviceTasks[rec.from]
-	}
-	s := from.gather(known.devices, feats, known.up, c, false, rec.every, func(int) bool { return true })
-	for i, n := range s.dev {
-		d := known.devices[n]
-		k, _ := slices.BinarySearchFunc(d.reports, s.ts[i], func(r report, ts int64) int { return cmp.Compare(r.ts, ts) })
-		s.meant = append(s.meant, t.asked(&d.reports[k]))
-	}
-	return rec.fit("linkfault-"+t.name, in, t.horizon, s, seed)
+	return recipes[t.name].fit("linkfault-"+t.name, in, t.horizon, s, seed)
 }
 
 // freshFeatures computes the features of the devices to predict, among their neighbours of both files.
-func freshFeatures(in *risk.Input, known, fresh *deviceSet) (map[*device]*learn.Matrix, error) {
-	r, err := newRadio(in, merged(known.up, fresh.up))
+func freshFeatures(t task, in *risk.Input, known, fresh *deviceSet) (map[*device]*learn.Matrix, error) {
+	r, err := newRadio(t, in, merged(known.up, fresh.up))
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,8 @@ import (
 // link24, the site), nor for devices the time.
 type Study struct {
 	Task    string
-	Models  []string // the first is the one the tool uses; the last ones are floors
+	Models  []string // the first is the one the tool uses
+	Floors  int      // so many of the last models are simple ones to beat
 	Moments []Moment
 }
 
@@ -85,11 +86,11 @@ func dealDevices(devices []*device, folds int) []int {
 // devices judges one fold.
 func (s *Study) devices(t task, known, fresh *deviceSet, c cuts) error {
 	in := radioInput()
-	full, floors, err := trainAll(t, in, known, c)
+	full, floors, err := trainWithFloors(t, in, known, c)
 	if err != nil {
 		return err
 	}
-	feats, err := freshFeatures(in, known, fresh)
+	feats, err := freshFeatures(t, in, known, fresh)
 	if err != nil {
 		return err
 	}
@@ -98,6 +99,7 @@ func (s *Study) devices(t task, known, fresh *deviceSet, c cuts) error {
 	for _, f := range floors {
 		s.Models = append(s.Models, f.Name)
 	}
+	s.Floors = len(floors)
 	for _, d := range fresh.devices {
 		m := feats[d]
 		own := follow(full, t, d, m, fresh.up)
@@ -155,48 +157,55 @@ func voices(m *risk.Model) (alone []*risk.Model, names []string) {
 	return alone, names
 }
 
-// trainAll fits the task's model and the floors: how recent the last fault is, and a logistic over the delivery ratio
-// and the faults of the last day.
-func trainAll(t task, in *risk.Input, known *deviceSet, c cuts) (*risk.Model, []*risk.Model, error) {
-	r, err := newRadio(in, known.up)
+// trainWithFloors fits the task's model and, to the same reports, simple ones that it has to beat.
+func trainWithFloors(t task, in *risk.Input, known *deviceSet, c cuts) (*risk.Model, []*risk.Model, error) {
+	s, err := t.gather(in, known, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	feats := r.extract(known.devices, func(*device) bool { return true })
-	all := func(int) bool { return true }
-	full, err := t.fit(in, known, feats, c)
+	full, err := recipes[t.name].fit("linkfault-"+t.name, in, t.horizon, s, seed)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := t.gather(known.devices, feats, known.up, c, false, recipes[t.name].every, all)
-	var floors []*risk.Model
-	for _, f := range []struct {
-		name string
-		see  func(string) bool
-	}{
-		{"floor: recency of the last fault", func(f string) bool { return f == "log(fault.since@1)" }},
-		{"floor: logistic of a few features", func(f string) bool {
-			return contains(f, "pdr.last", "pdr.mean/86400s", "pdr.low/21600s", "pdr.low/86400s", "log(fault.since", "fault.count/86400s", "fault.count/604800s", "silent.since") && !contains(f, " - ", "sigma", "spread")
-		}},
-	} {
-		l, err := learn.Logistic{Only: chosen(in, f.see), Ridge: 0.001}.Fit(&s.m, s.y, nil, nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		never(l)
-		floors = append(floors, &risk.Model{Name: f.name, Parts: []risk.Part{{Weight: 1, Linear: l}}})
+	recency, err := linear(in, s, "log(fault.since")
+	if err != nil {
+		return nil, nil, err
 	}
-	return full, floors, nil
+	least, err := linear(in, s, "pdr.least/86400s")
+	if err != nil {
+		return nil, nil, err
+	}
+	logistic, err := linear(in, s, "pdr.last", "pdr.mean/86400s", "pdr.least/21600s", "pdr.least/86400s", "log(fault.since", "fault.count/86400s", "fault.count/604800s", "silent.since")
+	if err != nil {
+		return nil, nil, err
+	}
+	forest := risk.Part{Weight: 1, Forest: learn.Bag(&learn.Set{Bins: learn.NewBins(&s.m), Y: s.y}, learn.Trees{
+		Count: 200, Depth: 10, MinWeight: 50, Seed: seed,
+		Only: chosen(in, func(f string) bool { return contains(f, "pdr", "since@1", "count") && !contains(f, "known") }),
+	})}
+	half := func(p risk.Part) risk.Part { p.Weight = 0.5; return p }
+	return full, []*risk.Model{
+		{Name: "floor: recency of the last fault", Parts: []risk.Part{recency}},
+		{Name: "floor: minimum delivery ratio of a day", Parts: []risk.Part{least}},
+		{Name: "floor: logistic", Parts: []risk.Part{logistic}},
+		{Name: "floor: random forest", Parts: []risk.Part{forest}},
+		{Name: "floor: logistic and forest", Parts: []risk.Part{half(logistic), half(forest)}},
+	}, nil
 }
 
-// never gives a missing value the weight of a value at the calm end: a device without a last fault is not one with a
-// usual last fault.
-func never(l *risk.Linear) {
+// linear fits a logistic over the features whose names contain one of see. A missing value counts as one at the calm
+// end: a device without a last fault is not one with a usual last fault.
+func linear(in *risk.Input, s *sample, see ...string) (risk.Part, error) {
+	l, err := learn.Logistic{Only: chosen(in, func(f string) bool { return contains(f, see...) && !contains(f, " - ") }), Ridge: 0.001, Clip: 5}.Fit(&s.m, s.y, nil, nil)
+	if err != nil {
+		return risk.Part{}, err
+	}
 	for i := range l.Terms {
 		if t := &l.Terms[i]; t.Weight < 0 {
 			t.Missing = t.Weight * t.Clip
 		}
 	}
+	return risk.Part{Weight: 1, Linear: l}, nil
 }
 
 // crossLinks leaves out one site at a time.
@@ -233,37 +242,49 @@ func crossLinks(dir string, progress func(string)) (*Study, error) {
 }
 
 func (s *Study) links(known, fresh []*radioLink) error {
-	m, err := trainLinks(known, linkRecipe)
+	in := linkInput()
+	sample, err := gatherLinks(in, known, linkEvery)
+	if err != nil {
+		return err
+	}
+	m, err := linkRecipe.fit("linkfault-link24", in, day, sample, seed)
+	if err != nil {
+		return err
+	}
+	floor, err := linear(in, sample, "pdr.last", "pdr.mean", "pdr.low", "since@1", "bad.count")
 	if err != nil {
 		return err
 	}
 	alone, names := voices(m)
-	s.Models = append([]string{"ensemble with own past", "ensemble"}, names...)
-	own := predictLinks(m, fresh)
-	walkLinks(m.Layout(), fresh, func(n, i int, x func() []float32) {
-		l := fresh[n]
-		if i%2 != 0 || len(l.reports) < 100 || !l.healthy(i) {
-			return // every other report is enough to judge by
+	alone = append(alone, &risk.Model{Parts: []risk.Part{floor}})
+	s.Models, s.Floors = append(append([]string{"ensemble with own past", "ensemble"}, names...), "floor: logistic"), 1
+	for _, l := range fresh {
+		if len(l.reports) < 100 {
+			continue
 		}
-		y, ok := l.label(i, math.MaxInt64)
-		if !ok {
-			return
-		}
-		f := x()
-		q := Moment{Site: l.site, Device: l.src + ">" + l.dst, At: l.reports[i].ts, Y: y, Lead: math.NaN(), P: []float64{own[n][i], m.Probability(f)}}
-		for _, v := range alone {
-			q.P = append(q.P, v.Probability(f))
-		}
-		if y {
-			q.Cause = "delivery"
-			for _, r := range l.reports[i+1:] {
-				if r.pdr < linkFault {
-					q.Lead = float64(r.ts-q.At) / hour
-					break
+		l.follow(m, func(i int, x []float32, p float64) {
+			if i%2 != 0 || !l.healthy(i) {
+				return // every other report is enough to judge by
+			}
+			y, ok := l.label(i, math.MaxInt64)
+			if !ok {
+				return
+			}
+			q := Moment{Site: l.site, Device: l.src + ">" + l.dst, At: l.reports[i].ts, Y: y, Lead: math.NaN(), P: []float64{p, m.Probability(x)}}
+			for _, v := range alone {
+				q.P = append(q.P, v.Probability(x))
+			}
+			if y {
+				q.Cause = "delivery"
+				for _, r := range l.reports[i+1:] {
+					if r.pdr < linkFault {
+						q.Lead = float64(r.ts-q.At) / hour
+						break
+					}
 				}
 			}
-		}
-		s.Moments = append(s.Moments, q)
-	})
+			s.Moments = append(s.Moments, q)
+		})
+	}
 	return nil
 }

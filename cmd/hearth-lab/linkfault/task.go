@@ -101,37 +101,39 @@ type sample struct {
 	y     []float32
 	block []int32 // a device's week
 	dev   []int   // number of the device in the list it was gathered from
-	ts    []int64
-	meant []bool // the moment is one that the model will be asked about; nil: all are
+	meant []bool  // the moment is one that the model will be asked about; nil: all are
 }
 
-// gather collects the asked and answered reports of devices for which take says so. Before their site's cut only
-// labels that were complete by then count.
-func (t task) gather(devices []*device, feats map[*device]*learn.Matrix, up siteUp, c cuts, after bool, every int, take func(int) bool) *sample {
-	s := &sample{}
-	for n, d := range devices {
-		if !take(n) {
-			continue
-		}
-		m := feats[d]
-		s.m.Cols = m.Cols
-		for i := 0; i < len(d.reports); i += every {
+// gather collects the reports to learn from: those of devices before their site's cut, with an answer.
+func (t task) gather(in *risk.Input, known *deviceSet, c cuts) (*sample, error) {
+	r, err := newRadio(t, in, known.up)
+	if err != nil {
+		return nil, err
+	}
+	feats := r.extract(known.devices, func(*device) bool { return true })
+	rec, from := recipes[t.name], t
+	if rec.from != "" {
+		from = deviceTasks[rec.from]
+	}
+	s := &sample{m: learn.Matrix{Cols: len(in.Features)}}
+	for n, d := range known.devices {
+		for i := 0; i < len(d.reports); i += rec.every {
 			r := &d.reports[i]
-			if (r.ts >= c[d.site]) != after || !t.asked(r) {
+			if r.ts >= c[d.site] || !from.asked(r) {
 				continue
 			}
-			y, ok := t.answer(d, i, up, d.end())
+			y, ok := from.answer(d, i, known.up, d.end())
 			if !ok {
 				continue
 			}
-			s.m.Append(m.Row(i))
+			s.m.Append(feats[d].Row(i))
 			s.y = append(s.y, float32(bit(y)))
 			s.block = append(s.block, int32(n)*4096+int32(r.ts/(7*day)%4096))
 			s.dev = append(s.dev, n)
-			s.ts = append(s.ts, r.ts)
+			s.meant = append(s.meant, t.asked(r))
 		}
 	}
-	return s
+	return s, nil
 }
 
 // recipe is how the model of a task is fitted.
@@ -161,24 +163,27 @@ func contains(s string, any ...string) bool {
 	return false
 }
 
-// core are the features that carried over best to devices never seen: delivery ratio, faults, silence and the
-// device's own record.
-func core(f string) bool {
-	return contains(f, "pdr", "below_", "fault", "onset", "silent", "gap", "lost", "known") && !contains(f, "site_", "/1e+09s", ".age")
+// few are the features that carried over best to devices never seen: hard minima of the delivery ratio, recent
+// faults, and how the device and its site fared so far.
+func few(f string) bool {
+	switch f {
+	case "log(fault.count/21600s)", "log(fault.count/259200s)", "log(onset.count/21600s)", "log(onset.count/86400s)", "log(onset.count/259200s)":
+		return false
+	}
+	return contains(f, "pdr.last", "pdr.least", "fault.since", "below_60.since", "below_70.since", "below_80.since", "log(fault.count", "onset.count", "known")
 }
 
-// middle adds signal strength, parents, traffic and the site.
-func middle(f string) bool {
-	return core(f) || contains(f, "site_", "rssi", "n_par", "n_nbr", "log_tx") && !contains(f, "/1e+09s")
+// steady is what a logistic makes most of: means, fading minima and counts over hours to a month.
+func steady(f string) bool {
+	return !contains(f, "known", "least", "site_", "hour_", "rssi", "n_par", "below_70")
 }
 
-// wide is all but what never fades: that tells devices and dates apart instead of risks.
-func wide(f string) bool { return !contains(f, "/1e+09s", ".age", "below_") }
+func all(string) bool { return true }
 
 func trio(ridge float64) []ingredient {
 	return []ingredient{
 		{name: "logistic", weight: 1. / 3, logistic: &learn.Logistic{Ridge: ridge}},
-		{name: "extra trees", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 10, MinWeight: 50, Random: true, Columns: 0.2}},
+		{name: "extra trees", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 9, MinWeight: 60, Random: true, Columns: 0.4}},
 		{name: "random forest", weight: 1. / 3, bag: &learn.Trees{Count: 200, Depth: 8, MinWeight: 80}},
 	}
 }
@@ -187,7 +192,7 @@ func trio(ridge float64) []ingredient {
 // calm moments, not only those after a day without a fault: there are more faults among them, and the time since
 // the last one is a feature.
 var recipes = map[string]recipe{
-	"onset24": {from: "fault24", see: core, linear: core, every: 3, parts: trio(0.1), own: risk.OwnPast{Prior: 5, Tau: 60 * day}},
-	"fault24": {see: wide, linear: middle, every: 4, parts: trio(0.1), own: risk.OwnPast{Prior: 1.5, Tau: 60 * day}},
-	"fault6":  {see: wide, linear: middle, every: 4, parts: trio(0.1), own: risk.OwnPast{Prior: 6, Tau: 60 * day}},
+	"onset24": {from: "fault24", see: few, linear: steady, every: 4, parts: trio(0.03), own: risk.OwnPast{Prior: 15, Tau: 60 * day}},
+	"fault24": {see: few, linear: all, every: 4, parts: trio(0.03), own: risk.OwnPast{Prior: 5, Tau: 60 * day}},
+	"fault6":  {see: few, linear: all, every: 4, parts: trio(0.03), own: risk.OwnPast{Prior: 5, Tau: 60 * day}},
 }

@@ -23,14 +23,10 @@ var colours = []color.RGBA{
 }
 
 func plots(s *linkfault.Study, dir string, limit float64) error {
-	shown := []int{0, 1}
-	for i := 2; i < len(s.Models); i++ {
-		if i >= len(s.Models)-2 {
-			shown = append(shown, i)
-		}
+	shown := []int{0}
+	for i := len(s.Models) - s.Floors; i < len(s.Models); i++ {
+		shown = append(shown, i)
 	}
-	slices.Sort(shown)
-	shown = slices.Compact(shown)
 	makers := []func() (*plot.Plot, error){
 		func() (*plot.Plot, error) { return precisionRecall(s, shown) },
 		func() (*plot.Plot, error) { return calibration(s) },

@@ -81,21 +81,19 @@ func section(page *strings.Builder, s *linkfault.Study, dir string, draws int, t
 		}
 	}
 	fmt.Fprintf(page, "\n## %s\n\n%d moments of %d devices or links, %.2f %% before a fault; all folds took %s.\n\n", s.Task, len(s.Moments), len(devices), 100*float64(positive)/float64(len(s.Moments)), took)
-	page.WriteString("| model | AP | AUC | precision at 1 % | Brier | calibration error | AP above the last row |\n|---|---|---|---|---|---|---|\n")
-	last := len(s.Models) - 1
-	floor := eval.Bootstrap(predictions(s, last, nil), draws, 1)
+	base := float64(positive) / float64(len(s.Moments))
+	page.WriteString("| model | AP | AUC | precision at 1 % | Brier | Brier skill | calibration error |\n|---|---|---|---|---|---|---|\n")
+	drawn := make([]eval.Intervals, len(s.Models))
 	for i, name := range s.Models {
 		ps := predictions(s, i, nil)
 		q, b := eval.Judge(ps), eval.Bootstrap(ps, draws, 1)
-		gain := "-"
-		if i != last {
-			g, up := eval.Gain(floor, b, func(s eval.Scores) float64 { return s.AP })
-			gain = fmt.Sprintf("%+.3f to %+.3f, above in %.0f %%", g.Lo, g.Hi, 100*up)
-		}
-		fmt.Fprintf(page, "| %s | %.3f (%.3f-%.3f) | %.3f (%.3f-%.3f) | %.3f (%.3f-%.3f) | %.4f (%.4f-%.4f) | %.4f (%.4f-%.4f) | %s |\n", name,
-			q.AP, b.AP.Lo, b.AP.Hi, q.AUC, b.AUC.Lo, b.AUC.Hi, q.P1, b.P1.Lo, b.P1.Hi, q.Brier, b.Brier.Lo, b.Brier.Hi, q.ECE, b.ECE.Lo, b.ECE.Hi, gain)
-		fmt.Fprintf(os.Stderr, "report: %-8s %-34s AP %.3f AUC %.3f P@1%% %.3f Brier %.4f ECE %.4f  gain %s\n", s.Task, name, q.AP, q.AUC, q.P1, q.Brier, q.ECE, gain)
+		drawn[i] = b
+		skill := 1 - q.Brier/(base*(1-base))
+		fmt.Fprintf(page, "| %s | %.3f (%.3f-%.3f) | %.3f (%.3f-%.3f) | %.3f (%.3f-%.3f) | %.4f (%.4f-%.4f) | %.3f | %.4f (%.4f-%.4f) |\n", name,
+			q.AP, b.AP.Lo, b.AP.Hi, q.AUC, b.AUC.Lo, b.AUC.Hi, q.P1, b.P1.Lo, b.P1.Hi, q.Brier, b.Brier.Lo, b.Brier.Hi, skill, q.ECE, b.ECE.Lo, b.ECE.Hi)
+		fmt.Fprintf(os.Stderr, "report: %-8s %-38s AP %.3f AUC %.3f P@1%% %.3f Brier %.4f skill %.3f ECE %.4f\n", s.Task, name, q.AP, q.AUC, q.P1, q.Brier, skill, q.ECE)
 	}
+	gains(page, s, drawn)
 	limit := threshold(s)
 	bySite(page, s, limit)
 	byCause(page, s, limit)
@@ -106,6 +104,27 @@ func section(page *strings.Builder, s *linkfault.Study, dir string, draws int, t
 		fmt.Fprintf(page, "\n![%s](%s-%s.png)\n", p, s.Task, p)
 	}
 	return nil
+}
+
+// gains compares the tool's model with each of the others, draw by draw of the same devices.
+func gains(page *strings.Builder, s *linkfault.Study, drawn []eval.Intervals) {
+	page.WriteString("\n| gain of the first row over | AP | AUC | precision at 1 % | Brier, lower by |\n|---|---|---|---|---|\n")
+	for i := 1; i < len(s.Models); i++ {
+		fmt.Fprintf(page, "| %s |", s.Models[i])
+		fmt.Fprintf(os.Stderr, "report: %-8s over %-33s", s.Task, s.Models[i])
+		for _, of := range []func(eval.Scores) float64{
+			func(s eval.Scores) float64 { return s.AP },
+			func(s eval.Scores) float64 { return s.AUC },
+			func(s eval.Scores) float64 { return s.P1 },
+			func(s eval.Scores) float64 { return -s.Brier },
+		} {
+			g, up := eval.Gain(drawn[i], drawn[0], of)
+			fmt.Fprintf(page, " %+.3f to %+.3f, above in %.0f %% |", g.Lo, g.Hi, 100*up)
+			fmt.Fprintf(os.Stderr, "  %+.3f to %+.3f %3.0f %%", g.Lo, g.Hi, 100*up)
+		}
+		page.WriteByte('\n')
+		fmt.Fprintln(os.Stderr)
+	}
 }
 
 // threshold is the probability above which alarmShare of the moments lie.

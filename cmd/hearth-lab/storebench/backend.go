@@ -152,7 +152,10 @@ type pgBackend struct {
 	service, owner string
 	server         *pgtest.Server
 	store          *postgres.DB
-	raw            *pgxpool.Pool
+	// raw is what someone would write by hand on the same tables: the same server, role, policies, driver,
+	// prepared statements and planner settings, but a pool of its own, the tenant set once for each
+	// connection, and each read a statement by itself, without a transaction around it.
+	raw *pgxpool.Pool
 }
 
 func (b *pgBackend) open(ctx context.Context) (err error) {
@@ -173,7 +176,7 @@ func (b *pgBackend) open(ctx context.Context) (err error) {
 		return err
 	}
 	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, "set hearth.tenant = '"+tenant+"'; set enable_seqscan = off; set enable_bitmapscan = off; set jit = off")
+		_, err := c.Exec(ctx, "set hearth.tenant = '"+tenant+"'; set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set jit = off")
 		return err
 	}
 	b.raw, err = pgxpool.NewWithConfig(ctx, cfg)

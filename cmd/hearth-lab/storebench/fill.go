@@ -49,10 +49,11 @@ func (f *fleetOf) people(ctx context.Context, b backend) error {
 					Phones: []string{phone(i)}, Emails: []string{fmt.Sprintf("wei%d@example.com", i)}, Accounts: []string{},
 				}
 				if err := errors.Join(
-					put(tx, homes, &cloud.Home{ID: home, Name: "Home " + home, Region: "tw-north"}),
-					put(tx, customers, &c),
-					put(tx, memberships, &cloud.Membership{Customer: c.ID, Home: home, Role: "owner", Begin: epoch}),
-					put(tx, devices, &cloud.Device{ID: deviceID(i), Home: home, Name: "Hub", Model: "H1", Firmware: "2.4.1", Hardware: "r3", Added: epoch}),
+					put(tx, homes, &cloud.Home{ID: home, Name: "Home " + home, Region: "tw-north"}, false),
+					// Replacing one looks for its old phones and names, which makes many workers collide.
+					put(tx, customers, &c, true),
+					put(tx, memberships, &cloud.Membership{Customer: c.ID, Home: home, Role: "owner", Begin: epoch}, false),
+					put(tx, devices, &cloud.Device{ID: deviceID(i), Home: home, Name: "Hub", Model: "H1", Firmware: "2.4.1", Hardware: "r3", Added: epoch}, false),
 				); err != nil {
 					return err
 				}
@@ -62,12 +63,12 @@ func (f *fleetOf) people(ctx context.Context, b backend) error {
 	})
 }
 
-func put(tx store.Tx, s *store.Schema, v any) error {
+func put(tx store.Tx, s *store.Schema, v any, insert bool) error {
 	doc, err := tx.Rows().Codec().Marshal(v)
 	if err != nil {
 		return err
 	}
-	return tx.Rows().Put(s, v, doc, false)
+	return tx.Rows().Put(s, v, doc, insert)
 }
 
 // fill brings the timelines to a total of about n entries and returns what there are. A talkative home gets
@@ -95,7 +96,7 @@ func (f *fleetOf) fill(ctx context.Context, b backend, n int, there bool) (total
 				}
 				for j := f.per[k]; j < want[k]; j++ {
 					e := entryOf(i, j, epoch.Add(time.Duration(j)*time.Hour+time.Duration(i)*time.Millisecond))
-					if err := put(tx, s, &e); err != nil {
+					if err := put(tx, s, &e, false); err != nil {
 						return err
 					}
 				}

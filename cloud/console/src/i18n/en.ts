@@ -75,7 +75,7 @@ const en = {
   "problem.told.when": "Told", "problem.ticket": "Ticket", "problem.linked": "linked",
   "problem.chart": "Faults per day against what was expected", "problem.bar": "{observed} seen, {expected} expected",
   "problem.legend": "Bars: seen per day. Dashed line: what the rest of the fleet lets us expect.",
-  "outages.title": "Outages", "outages.where": "Where", "outages.blamed": "Blamed", "outages.homes": "Homes away", "outages.from": "Began", "outages.to": "Over",
+  "outages.title": "Outages", "outages.where": "Where", "outages.blamed": "Blamed", "outages.homes": "Homes", "outages.from": "Began", "outages.to": "Over",
   "outages.everywhere": "Everywhere", "outage.open": "Going on", "outage.closed": "Over", "outage.here": "Outage: {blamed}", "outage.since": "{homes} homes away since", "matters.outage": "Outage",
   "problems.none": "No problem in sight", "problems.none.more": "A problem opens when one kind of device fails more often than the fleet.",
   "problems.cohort": "Which devices", "problems.homes": "Homes", "problems.tickets": "Tickets",

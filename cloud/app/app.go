@@ -94,6 +94,7 @@ type App struct {
 	opts     Options
 	log      *slog.Logger
 	now      func() time.Time
+	clock    *steady.Clock // nil when Options.Clock was given
 	db       *wakingDB
 	timeline *timeline.Log
 	remedy   *remedy.Remedy
@@ -242,9 +243,13 @@ func (a *App) build() (err error) {
 	if a.opts.Broker != "" {
 		cluster = &external.Options{Broker: a.opts.Broker, Instance: a.opts.Instance}
 	}
-	believe, err := a.steady()
-	if err != nil {
-		return err
+	var steadily func() bool
+	var believed func() (time.Time, bool)
+	if a.opts.Clock == nil { // one that was given is believed
+		if a.clock, err = steady.New(steady.Options{Path: filepath.Join(a.opts.Data, "clock"), Logger: a.log}); err != nil {
+			return err
+		}
+		steadily, believed = a.clock.Steady, a.clock.Now
 	}
 	a.gateway, err = gateway.New(gateway.Options{
 		External: cluster, Observe: observe, Presented: a.rollout.Presented,
@@ -253,29 +258,17 @@ func (a *App) build() (err error) {
 		Listen: a.opts.MQTT, EnrolAt: a.opts.Enrol, Hosts: a.opts.Hosts,
 		PlanKeys: func(string) [][]byte { return planKeys },
 		Signal:   a.relay.Deliver,
-		Clock:    a.now, Steady: believe, Logger: a.log,
+		Clock:    a.now, Believed: believed, Logger: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	a.db.handled = a.jobs()
-	a.effects, err = effects.New(effects.Options{Jobs: a.db, Owner: cloud.NewID(), Handlers: a.db.handled, Steady: believe, Logger: a.log})
+	a.effects, err = effects.New(effects.Options{Jobs: a.db, Owner: cloud.NewID(), Handlers: a.db.handled, Steady: steadily, Logger: a.log})
 	if err != nil {
 		return err
 	}
 	return a.buildHTTP()
-}
-
-// steady tells whether the clock may be believed. One that was given is.
-func (a *App) steady() (func() bool, error) {
-	if a.opts.Clock != nil {
-		return nil, nil
-	}
-	c, err := steady.New(steady.Options{Path: filepath.Join(a.opts.Data, "clock"), Logger: a.log})
-	if err != nil {
-		return nil, err
-	}
-	return c.Steady, nil
 }
 
 func (a *App) buildHTTP() error {

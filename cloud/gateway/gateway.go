@@ -83,9 +83,11 @@ type Options struct {
 	// misses is counted and stays in the store. May be nil.
 	Observe func(ingest.Committed)
 
-	Clock  func() time.Time // nil means time.Now
-	Steady func() bool      // tells whether Clock may be believed; while it may not, nothing is taken in. nil: it may
-	Logger *slog.Logger     // nil discards
+	Clock func() time.Time // nil means time.Now
+	// Believed returns the time, and whether it may be believed; while it may not, nothing is taken in. nil:
+	// that of Clock may.
+	Believed func() (time.Time, bool)
+	Logger   *slog.Logger // nil discards
 }
 
 // Gateway is the devices' door. Its methods are safe for concurrent use.
@@ -172,7 +174,7 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 	}
 	io := ingest.Options{
 		DB: g.opts.DB, Devices: g.opts.Devices, Timeline: g.opts.Timeline, Telemetry: g.opts.Telemetry,
-		Commands: g.commands, Ack: g.ack, Unknown: g.unknown, Clock: g.now, Steady: g.opts.Steady, Logger: g.log,
+		Commands: g.commands, Ack: g.ack, Unknown: g.unknown, Clock: g.now, Believed: g.opts.Believed, Logger: g.log,
 	}
 	if g.opts.Observe != nil {
 		g.observed = make(chan ingest.Committed, 1024)

@@ -85,6 +85,13 @@ func New(opts Options) (*Clock, error) {
 
 // Steady tells whether the wall clock is to be believed.
 func (c *Clock) Steady() bool {
+	_, ok := c.Now()
+	return ok
+}
+
+// Now returns what the wall clock shows, which is to be believed; or, with false, where it should be. Who
+// asks for both at once cannot be caught by a step in between.
+func (c *Clock) Now() (now time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wall, elapsed := c.opts.Wall().Round(0), c.opts.Elapsed()
@@ -97,9 +104,9 @@ func (c *Clock) Steady() bool {
 	case c.step == 0 || (step-c.step).Abs() > Most:
 		c.step, c.since = step, elapsed
 		c.opts.Logger.Error("clock stepped and is not believed: nothing is taken in until it is right, or has stayed so", "off", step, "for", Hold)
-		return false
+		return c.base.Add(elapsed), false
 	case elapsed-c.since < Hold:
-		return false
+		return c.base.Add(elapsed), false
 	default:
 		c.opts.Logger.Warn("clock is believed", "off", step)
 	}
@@ -110,7 +117,7 @@ func (c *Clock) Steady() bool {
 			c.opts.Logger.Warn("time not kept", "error", err)
 		}
 	}
-	return true
+	return wall, true
 }
 
 // write replaces the file. It need not survive a power cut: an older time, or none, does as well.

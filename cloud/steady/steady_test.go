@@ -55,8 +55,12 @@ func TestAClockIsBelievedUntilItStepsByMoreThanADay(t *testing.T) {
 						c = start()
 						want = m.off.Abs() < day && m.after < 30*day // who starts anew waits anew
 					}
-					if got := c.Steady(); got != want {
+					now, got := c.Now()
+					if got != want {
 						t.Errorf("look %d, off by %s: steady %t, want %t", i+1, m.off, got, want)
+					}
+					if got && !now.Equal(wall) || !got && now.Sub(truth).Abs() > day && m.after < 30*day {
+						t.Errorf("look %d, off by %s: it is %s, says %s", i+1, m.off, truth, now)
 					}
 				}
 			})

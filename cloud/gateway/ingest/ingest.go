@@ -77,8 +77,10 @@ type Options struct {
 	MaxCommit int // bytes taken into one commit; 0 means 4 MiB
 	Shards    int // commits at a time, each device always in the same; 0 means 1, which suits bolt
 	Clock     func() time.Time
-	Steady    func() bool  // tells whether Clock may be believed; while it may not, Submit waits. nil: it may
-	Logger    *slog.Logger // nil discards
+	// Believed returns the time, and whether it may be believed; while it may not, Submit waits. A message
+	// then comes at that time. nil: it comes when its Received says.
+	Believed func() (time.Time, bool)
+	Logger   *slog.Logger // nil discards
 }
 
 // Stats counts what happened since the start.
@@ -152,22 +154,22 @@ func (p *Pipeline) Submit(ctx context.Context, m Message, waits func()) error {
 
 // believe waits until the clock is to be believed; the message then comes at that time.
 func (p *Pipeline) believe(ctx context.Context, m *Message, waits func()) error {
-	if p.opts.Steady == nil || p.opts.Steady() {
+	if p.opts.Believed == nil {
 		return nil
 	}
-	if waits != nil {
+	now, ok := p.opts.Believed()
+	if !ok && waits != nil {
 		waits()
 	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for !p.opts.Steady() {
+	for !ok {
 		select {
-		case <-tick.C:
+		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		now, ok = p.opts.Believed()
 	}
-	m.Received = p.opts.Clock()
+	m.Received = now
 	return nil
 }
 

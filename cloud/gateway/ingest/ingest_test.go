@@ -388,8 +388,12 @@ func TestNothingIsTakenInUnderAClockThatIsNotBelieved(t *testing.T) {
 	steady <- false
 	steady <- true
 	r := newRig(t)
-	r.p.opts.Steady = func() bool { return <-steady }
-	r.p.opts.Clock = func() time.Time { return right }
+	r.p.opts.Believed = func() (time.Time, bool) {
+		if !<-steady {
+			return right.AddDate(20, 0, 0), false
+		}
+		return right, true
+	}
 	r.mustSend("hub1", protocol.LaneEvent, of(1, 1, event(t, protocol.EventBoot, nil))) // received now, by the wrong clock
 	if e := r.entries(); len(e) != 1 || right.Sub(e[0].At).Abs() > time.Minute {
 		t.Errorf("%+v, want one entry of about %s", e, right)

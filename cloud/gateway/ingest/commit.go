@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -106,13 +107,28 @@ func (c *change) window(tx store.Tx, b *batch) (*window, error) {
 	}
 	w, err := windows.Get(tx, c.home, c.device, b.lane, b.epoch)
 	if errors.Is(err, store.ErrNotFound) {
-		w, err = window{Home: c.home, Device: c.device, Lane: b.lane, Epoch: b.epoch}, nil
+		w = window{Home: c.home, Device: c.device, Lane: b.lane, Epoch: b.epoch}
+		w.Clock, err = c.heard(tx)
 	}
 	if err != nil {
 		return nil, err
 	}
 	c.windows = append(c.windows, w)
 	return &c.windows[len(c.windows)-1], nil
+}
+
+// heard returns what is known of the device's boots from its event lane, whose epoch outlives them: what a
+// boot measured that was never heard of lies between those before and after, whatever its clock showed.
+func (c *change) heard(tx store.Tx) (clock, error) {
+	for i := range c.windows {
+		if w := &c.windows[i]; w.Lane == protocol.LaneEvent {
+			return clock{slices.Clone(w.Clock.Boots)}, nil
+		}
+	}
+	for w, err := range windows.Scan(tx, store.Range{Prefix: store.Key{c.home, c.device, protocol.LaneEvent}, Reverse: true, Limit: 1}) {
+		return w.Clock, err
+	}
+	return clock{}, nil
 }
 
 func (c *change) apply(tx store.Tx, b *batch, r *record, clk *clock, missing uint64) error {

@@ -399,3 +399,28 @@ func TestNothingIsTakenInUnderAClockThatIsNotBelieved(t *testing.T) {
 		t.Errorf("%+v, want one entry of about %s", e, right)
 	}
 }
+
+// A hub's third boot is the first that gets through after its second, which had a clock that was a year
+// behind and never got through. What the second measured must not be a year old: that would be deleted.
+func TestWhatAnUnheardBootMeasuredLiesBetweenItsNeighbours(t *testing.T) {
+	r := newRig(t)
+	now := time.Now().UnixMilli()
+	began := of(1, 1, event(t, protocol.EventBoot, nil))
+	began.Boot, began.SentMono, began.SentWall = 1, 1000, now
+	r.mustSend("hub1", protocol.LaneEvent, began)
+	again := of(1, 2, event(t, protocol.EventBoot, nil))
+	again.Boot, again.SentMono, again.SentWall = 3, 1000, now
+	r.mustSend("hub1", protocol.LaneEvent, again)
+	past := now - (365 * 24 * time.Hour).Milliseconds()
+	spilled := of(8, 2, protocol.Record{
+		Kind: protocol.KindBlock, Boot: 2, Mono: 500, Wall: past, Span: 1,
+		Body: body(t, &protocol.Block{Version: 1, Codec: protocol.CodecColumns, Rows: 1, Mono: 500, Wall: past, Data: []byte("x")}),
+	})
+	spilled.Boot, spilled.SentMono, spilled.SentWall = 3, 2000, now+1000
+	r.mustSend("hub1", protocol.LaneTelemetry, spilled)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.put) != 1 || time.Since(r.put[0].From) > time.Hour {
+		t.Errorf("kept %+v, want one block of today", r.put)
+	}
+}

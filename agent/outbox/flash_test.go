@@ -19,8 +19,10 @@ import (
 
 // flash is an ext4 on a loop device of its own, so that every byte written to it is ours. It needs root.
 type flash struct {
-	dir  string
-	stat string
+	image string
+	dir   string
+	stat  string
+	cuts  int
 }
 
 func newFlash(t *testing.T) *flash {
@@ -47,7 +49,7 @@ func newFlash(t *testing.T) *flash {
 	run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
 	loop := run("losetup", "--find", "--show", image)
 	t.Cleanup(func() { run("losetup", "--detach", loop) })
-	f := &flash{dir: filepath.Join(dir, "mnt"), stat: "/sys/block/" + filepath.Base(loop) + "/stat"}
+	f := &flash{image: image, dir: filepath.Join(dir, "mnt"), stat: "/sys/block/" + filepath.Base(loop) + "/stat"}
 	if err := os.Mkdir(f.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -173,6 +173,8 @@ func tamper(t *testing.T, path string, fn func(tx *bbolt.Tx) error) {
 
 func TestTheCheckNamesWhatIsWrong(t *testing.T) {
 	row := []byte("acme\x00h\x00\x80\x00\x00\x00\x00\x00\x00\x07")
+	blob := []byte("acme\x00\x80\x00\x00\x00\x00\x00\x00\x07")
+	place := func(n byte) []byte { return []byte{7: n} } // blob 7 came as the eighth
 	for name, c := range map[string]struct {
 		tamper func(tx *bbolt.Tx) error
 		want   string
@@ -183,23 +185,38 @@ func TestTheCheckNamesWhatIsWrong(t *testing.T) {
 		}, "is not in index by_text"},
 		"a stray key":       {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("table/notes")).Put([]byte("x"), nil) }, "makes no sense"},
 		"a broken document": {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("table/notes")).Put(row, []byte{0xff}) }, "document at"},
+		"lost bytes":        {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("bytes/blobs")).Delete(place(8)) }, "has no bytes at its place 0000000000000008"},
+		"a shared place":    {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("table/blobs")).Put(blob, place(9)) }, "shares its place 0000000000000009"},
+		"bytes of no row":   {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("table/blobs")).Delete(blob) }, "49 rows have their bytes at 50 places"},
+		"a place ahead":     {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("bytes/blobs")).SetSequence(49) }, "place 0000000000000032 would be given again"},
 		"a lost job":        {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("jobs")).Delete([]byte("acme\x00q\x007\x00")) }, "49 jobs stand in 50 places"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "store.db")
 			db := open(t, path)
 			put(t, db, 0, 50)
+			err := db.Update(t.Context(), "acme", func(tx store.Tx) error {
+				for i := range 50 {
+					if err := blobs.Put(tx, []byte{byte(i)}, i); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := db.Check(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := bolt.CheckFile(t.Context(), path, notes); err != nil {
+			if err := bolt.CheckFile(t.Context(), path, notes, blobs); err != nil {
 				t.Fatal(err)
 			}
 			tamper(t, path, c.tamper)
-			err := bolt.CheckFile(t.Context(), path, notes)
+			err = bolt.CheckFile(t.Context(), path, notes, blobs)
 			if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("check: %v, want %q", err, c.want)
 			}
@@ -215,17 +232,23 @@ func TestOpenNamesWhatIsInItsWay(t *testing.T) {
 	if err := os.WriteFile(garbage, bytes.Repeat([]byte("not a store "), 10_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	older := filepath.Join(dir, "older.db")
+	if err := open(t, older).Close(); err != nil {
+		t.Fatal(err)
+	}
+	tamper(t, older, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), []byte("1")) })
 	newer := filepath.Join(dir, "newer.db")
 	if err := open(t, newer).Close(); err != nil {
 		t.Fatal(err)
 	}
-	tamper(t, newer, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), []byte("2")) })
+	tamper(t, newer, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), []byte("3")) })
 	for name, c := range map[string]struct {
 		path string
 		want error
 	}{
 		"another process":      {inUse, store.ErrUnavailable},
 		"no store":             {garbage, store.ErrCorrupt},
+		"an older format":      {older, store.ErrSchema},
 		"a newer format":       {newer, store.ErrSchema},
 		"a folder that is not": {filepath.Join(dir, "no", "store.db"), os.ErrNotExist},
 		"no path":              {"", store.ErrInvalid},

@@ -6,7 +6,8 @@
 // alone; its neighbours do not notice.
 //
 // Within the file, every table is a bucket of tenant, key -> document (CBOR), every index a bucket of
-// tenant, index key, key -> nothing, in the order-preserving form of store.AppendKey.
+// tenant, index key, key -> nothing, in the order-preserving form of store.AppendKey. Blocks of bytes stand
+// apart from their keys, see bytes.go.
 //
 // A full disk is an error of each Update (store.ErrFull) for as long as it lasts; reads go on. After a disk
 // error in a commit the store is read-only until it is opened again, because no later sync can be trusted.
@@ -63,6 +64,7 @@ type DB struct {
 type tableNames struct {
 	schema  *store.Schema
 	primary []byte
+	bytes   []byte // nil unless it is a table of blocks
 	indexes [][]byte
 	orders  []store.Columns // of the primary key and then of each index
 }
@@ -120,6 +122,9 @@ func Open(opts Options, tables ...store.Declared) (*DB, error) {
 		s := d.Schema()
 		db.tables[s] = i
 		n := tableNames{schema: s, primary: []byte("table/" + s.Name), orders: []store.Columns{s.Order(-1)}}
+		if s.Bytes {
+			n.bytes = []byte("bytes/" + s.Name)
+		}
 		for j, ix := range s.Indexes {
 			n.orders = append(n.orders, s.Order(j))
 			n.indexes = append(n.indexes, []byte("index/"+s.Name+"/"+ix.Name))

@@ -76,6 +76,10 @@ func checkTable(ctx context.Context, tx *bbolt.Tx, s *store.Schema, f *faults) e
 	for i := range indexes {
 		indexes[i] = tx.Bucket([]byte("index/" + s.Name + "/" + s.Indexes[i].Name))
 	}
+	var at *places
+	if s.Bytes {
+		at = newPlaces(tx, s)
+	}
 	c := primary.Cursor()
 	n := 0
 	for k, doc := c.First(); k != nil; k, doc = c.Next() {
@@ -89,6 +93,9 @@ func checkTable(ctx context.Context, tx *bbolt.Tx, s *store.Schema, f *faults) e
 				return nil
 			}
 			continue
+		}
+		if s.Bytes && at.row(k, doc, f) {
+			return nil
 		}
 		v, err := s.Decode(store.CBOR, key, doc)
 		if err != nil {
@@ -120,6 +127,9 @@ func checkTable(ctx context.Context, tx *bbolt.Tx, s *store.Schema, f *faults) e
 				}
 			}
 		}
+	}
+	if s.Bytes {
+		at.end(f)
 	}
 	for i, b := range indexes {
 		if b == nil {

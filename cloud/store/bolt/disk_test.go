@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -179,6 +180,26 @@ func TestALargeCommitOnAFullDiskIsRefusedWhole(t *testing.T) {
 	}
 }
 
+// turn is what transaction n of a writer does to its block: put it, replace it with a larger one, delete it.
+func turn(tx store.Tx, w int, n int64) error {
+	if n%3 == 2 {
+		return blobs.Delete(tx, w)
+	}
+	return blobs.Put(tx, bytes.Repeat([]byte{byte(n)}, 3000*int(n%3+1)), w)
+}
+
+// turned returns an error unless a writer's block is as n transactions leave it.
+func turned(tx store.Tx, w int, n int64) error {
+	block, err := blobs.Get(tx, w)
+	if n%3 == 0 && errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil || !bytes.Equal(block, bytes.Repeat([]byte{byte(n - 1)}, 3000*int((n-1)%3+1))) {
+		return fmt.Errorf("writer %d: after %d transactions its block has %d bytes: %v", w, n, len(block), err)
+	}
+	return nil
+}
+
 // cut writes from several goroutines, cuts the power at a random moment, and returns how many
 // acknowledged transactions are missing afterwards, out of how many.
 func cut(t *testing.T, v *volume, noSync bool) (lost, acked int) {
@@ -219,7 +240,7 @@ func cut(t *testing.T, v *volume, noSync bool) (lost, acked int) {
 			for !off.Load() {
 				n := done[w]
 				err := db.Update(ctx, "acme", func(tx store.Tx) error {
-					return notes.Insert(tx, &note{home(w), n, fmt.Sprint(w, " ", n)})
+					return errors.Join(notes.Insert(tx, &note{home(w), n, fmt.Sprint(w, " ", n)}), turn(tx, w, n))
 				})
 				if off.Load() || err != nil {
 					return // told after the cut, by a machine that has no power
@@ -249,6 +270,9 @@ func cut(t *testing.T, v *volume, noSync bool) (lost, acked int) {
 	}
 	for w := range writers {
 		have := number(db, w)
+		if err := db.View(ctx, "acme", func(tx store.Tx) error { return turned(tx, w, have) }); err != nil {
+			t.Error(err)
+		}
 		acked += int(done[w])
 		lost += int(max(0, done[w]-have))
 	}

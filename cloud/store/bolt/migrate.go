@@ -12,7 +12,7 @@ import (
 )
 
 // format is the version of the file's layout.
-const format = "1"
+const format = "2"
 
 var (
 	metaBucket  = []byte("meta")
@@ -92,6 +92,11 @@ func (db *DB) migrateTable(n *tableNames) error {
 		}
 		if _, err := tx.CreateBucketIfNotExists(n.primary); err != nil {
 			return err
+		}
+		if n.bytes != nil {
+			if _, err := tx.CreateBucketIfNotExists(n.bytes); err != nil {
+				return err
+			}
 		}
 		for name := range have.Indexes {
 			if _, ok := want.Indexes[name]; !ok {

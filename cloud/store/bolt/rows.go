@@ -32,6 +32,8 @@ type openTable struct {
 	names   *tableNames
 	primary *bbolt.Bucket
 	get     *bbolt.Cursor // for point reads: reusing it saves an allocation each
+	bytes   *bbolt.Bucket // of a table of blocks, else nil
+	at      *bbolt.Cursor // for reads of bytes
 	indexes []*bbolt.Bucket
 }
 
@@ -58,9 +60,9 @@ func (db *DB) begin(writable bool) (*session, error) {
 	return s, nil
 }
 
-// fillBlocks is how full a page of blocks is left behind when it is split. Blocks come in the order of their
-// keys, device by device, so that what lies behind the newest of a device gets no more; bbolt's own half
-// would leave the file half empty.
+// fillBlocks is how full a page of blocks, or of their keys, is left behind when it is split. Blocks come in
+// the order of their keys, device by device, so that what lies behind the newest of a device gets no more;
+// bbolt's own half would leave the file half empty.
 const fillBlocks = 1.0
 
 func (s *session) open(schema *store.Schema) (*openTable, error) {
@@ -75,11 +77,13 @@ func (s *session) open(schema *store.Schema) (*openTable, error) {
 	}
 	names := &s.db.names[i]
 	primary := s.tx.Bucket(names.primary)
-	if schema.Bytes {
-		primary.FillPercent = fillBlocks
+	t := &openTable{next: s.tables, tx: s.tx, names: names, primary: primary, get: primary.Cursor()}
+	if names.bytes != nil {
+		t.bytes = s.tx.Bucket(names.bytes)
+		primary.FillPercent, t.bytes.FillPercent = fillBlocks, fillBlocks
 	}
-	s.tables = &openTable{next: s.tables, tx: s.tx, names: names, primary: primary, get: primary.Cursor()}
-	return s.tables, nil
+	s.tables = t
+	return t, nil
 }
 
 // txn is one request's view of a session: the session within one tenant.
@@ -125,22 +129,13 @@ func (t *txn) Get(s *store.Schema, key store.Key) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	if v := tab.lookup(k); v != nil {
-		return v, nil
+		return tab.doc(v)
 	}
 	return nil, fmt.Errorf("%s: %w", s.Name, store.ErrNotFound)
 }
 
 // lookup returns the value at k, not nil, or nil.
-func (tab *openTable) lookup(k []byte) []byte {
-	found, v := tab.get.Seek(k)
-	if !bytes.Equal(found, k) {
-		return nil
-	}
-	if v == nil {
-		v = []byte{}
-	}
-	return v
-}
+func (tab *openTable) lookup(k []byte) []byte { return seek(tab.get, k) }
 
 func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 	tab, err := t.table(s)
@@ -156,7 +151,7 @@ func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
 	var old []byte
-	if insert || len(s.Indexes) > 0 { // else nobody asks what was there
+	if insert || s.Bytes || len(s.Indexes) > 0 { // else nobody asks what was there
 		old = tab.lookup(k)
 	}
 	if old != nil && insert {
@@ -164,7 +159,7 @@ func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 	}
 	if len(s.Indexes) == 0 {
 		t.writes++
-		return tab.primary.Put(k, doc)
+		return tab.put(k, old, doc)
 	}
 	row := bytes.Clone(k) // the scratch goes on to hold index keys
 	var was any
@@ -179,7 +174,7 @@ func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 		return err
 	}
 	t.writes++
-	if err := tab.primary.Put(row, doc); err != nil {
+	if err := tab.put(row, old, doc); err != nil {
 		return err
 	}
 	return plan.apply(tab)
@@ -203,7 +198,7 @@ func (t *txn) Delete(s *store.Schema, key store.Key) error {
 	}
 	if len(s.Indexes) == 0 {
 		t.writes++
-		return tab.primary.Delete(k)
+		return tab.delete(k, old)
 	}
 	row := bytes.Clone(k)
 	was, err := s.Decode(t.Codec(), key, old)
@@ -215,7 +210,7 @@ func (t *txn) Delete(s *store.Schema, key store.Key) error {
 		return err
 	}
 	t.writes++
-	if err := tab.primary.Delete(row); err != nil {
+	if err := tab.delete(row, old); err != nil {
 		return err
 	}
 	return plan.apply(tab)

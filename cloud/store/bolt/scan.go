@@ -123,6 +123,9 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 				return fmt.Errorf("%w: %s: index %s names a row that is not there", store.ErrCorrupt, s.Name, r.Index)
 			}
 		}
+		if v, err = tab.doc(v); err != nil {
+			return err
+		}
 		seen := t.writes
 		if writable { // the loop may write, and what bbolt gave us then moves
 			here = append(here[:0], k...)

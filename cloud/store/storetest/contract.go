@@ -223,6 +223,11 @@ func testBlocks(t *testing.T, db store.DB, tenant string) {
 		}
 		return Samples.Put(tx, []byte{}, "empty", noon, noon)
 	})
+	update(t, db, tenant, func(tx store.Tx) error {
+		return errors.Join(
+			Samples.Put(tx, data(49), key(20)...), Samples.Put(tx, data(20), key(20)...),
+			Samples.Delete(tx, key(30)...), Samples.Insert(tx, data(30), key(30)...))
+	})
 	view(t, db, tenant, func(tx store.Tx) error {
 		i := 10
 		r := store.Range{Prefix: store.Key{"d"}, From: noon.Add(10 * time.Minute), To: noon.Add(40 * time.Minute)}

@@ -125,7 +125,7 @@ func (l *radioLink) label(i int, now int64) (fault, known bool) {
 var linkRecipe = recipe{
 	see: all, linear: all, own: risk.OwnPast{Prior: 3, Tau: 60 * day},
 	parts: []ingredient{
-		{name: "logistic", weight: 0.5, logistic: &learn.Logistic{Ridge: 0.003}},
+		{name: "logistic", weight: 0.5, logistic: &learn.Logistic{Ridge: 0.03, Clip: 5}},
 		{name: "extra trees", weight: 0.5, bag: &learn.Trees{Count: 150, Depth: 10, MinWeight: 40, Random: true, Columns: 0.2}},
 	},
 }

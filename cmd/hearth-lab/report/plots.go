@@ -125,7 +125,7 @@ func calibration(s *linkfault.Study) (*plot.Plot, error) {
 
 // lead shows how many of the moments at some distance before a fault are warned.
 func lead(s *linkfault.Study, limit float64) (*plot.Plot, error) {
-	p := canvas(s.Task+": how early", "hours until the fault", "share of the moments that are warned, at 5 % of all moments")
+	p := canvas(s.Task+": how early", "hours until the fault", "share warned of, with 5 % of all warned")
 	longest := 0.0
 	for _, m := range s.Moments {
 		if m.Lead == m.Lead {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hearthline/hearthline/cloud/app"
+	"github.com/hearthline/hearthline/cloud/heap"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 	"github.com/hearthline/hearthline/cloud/store/postgres"
@@ -54,6 +55,7 @@ func serve(ctx context.Context, args []string) (err error) {
 		mqtt = at.MQTT.String()
 	}
 	log.Info("serving", "http", at.HTTP.String(), "mqtt", mqtt, "enrol", at.Enrol.String(), "tenant", c.Tenant.ID, "version", version)
+	go heap.Run(ctx) // it is the process's, and ends with it
 	return a.Run(ctx)
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/gateway/broker"
 	"github.com/hearthline/hearthline/cloud/gateway/ca"
 	"github.com/hearthline/hearthline/cloud/gateway/ingest"
+	"github.com/hearthline/hearthline/cloud/heap"
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 	"github.com/hearthline/hearthline/cloud/telemetry"
@@ -62,6 +63,7 @@ func serve(ctx context.Context, args []string) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR1) // before it is ready: unheard, the signal would end it
 	go tell(ctx, asked)
+	go heap.Run(ctx) // as hearth-cloud does, and for the baseline too
 	if args[0] == "baseline" {
 		return serveBaseline(ctx, *dir, *upstream)
 	}

@@ -2,9 +2,11 @@ package heap
 
 import (
 	"context"
+	"runtime"
 	"runtime/metrics"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestASmallHeapGrowsToTheLeastAndALargeOneAsUsual(t *testing.T) {
@@ -22,7 +24,7 @@ func TestASmallHeapGrowsToTheLeastAndALargeOneAsUsual(t *testing.T) {
 	}
 }
 
-func TestTheCollectorIsAsItWasWhenRunEnds(t *testing.T) {
+func TestABusyHeapMayGrowAndAQuietOneMayNot(t *testing.T) {
 	t.Setenv("GOGC", "")
 	gogc := func() uint64 {
 		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}
@@ -32,9 +34,31 @@ func TestTheCollectorIsAsItWasWhenRunEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go Run(ctx)
-		synctest.Wait()
-		if got := gogc(); got <= usual {
-			t.Errorf("%d %% while it runs: the heap of this test is small", got)
+		look := func(collections int) {
+			synctest.Wait()
+			for range collections {
+				runtime.GC()
+			}
+			time.Sleep(every)
+			synctest.Wait()
+		}
+		for n := range lasting {
+			if got := gogc(); got != usual {
+				t.Errorf("%d %% after %d busy looks", got, n)
+			}
+			look(often + 1)
+		}
+		if gogc() <= usual {
+			t.Errorf("%d %% after %d busy looks", gogc(), lasting)
+		}
+		if look(1); gogc() <= usual {
+			t.Errorf("%d %% while it is still collected", gogc())
+		}
+		if look(0); gogc() != usual {
+			t.Errorf("%d %% when all is quiet", gogc())
+		}
+		for range lasting {
+			look(often + 1)
 		}
 		cancel()
 		synctest.Wait()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -55,7 +56,11 @@ func serve(ctx context.Context, args []string) (err error) {
 		mqtt = at.MQTT.String()
 	}
 	log.Info("serving", "http", at.HTTP.String(), "mqtt", mqtt, "enrol", at.Enrol.String(), "tenant", c.Tenant.ID, "version", version)
-	go heap.Run(ctx) // it is the process's, and ends with it
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { heap.Run(ctx) })
 	return a.Run(ctx)
 }
 

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime/metrics"
 	"runtime/pprof"
+	"sync"
 	"syscall"
 	"time"
 
@@ -63,7 +64,11 @@ func serve(ctx context.Context, args []string) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR1) // before it is ready: unheard, the signal would end it
 	go tell(ctx, asked)
-	go heap.Run(ctx) // as hearth-cloud does, and for the baseline too
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { heap.Run(ctx) }) // as in hearth-cloud, and for the baseline too
 	if args[0] == "baseline" {
 		return serveBaseline(ctx, *dir, *upstream)
 	}

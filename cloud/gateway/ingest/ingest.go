@@ -7,7 +7,8 @@
 //
 // Submit runs in the goroutine of the connection, so decoding uses every processor and waiting is
 // back-pressure on that device alone. One loop takes from every device in turn and commits what has
-// gathered while the last commit was being synced; nothing is done per message that can be done per batch.
+// gathered while the last commit was being synced, and the devices of that one are told while the next is
+// under way; nothing is done per message that can be done per batch.
 //
 // A record that cannot be understood, or whose consequences fail, becomes an entry "record.set_aside" and
 // never blocks the records around it. A store that is full or unreachable is waited for: nothing is
@@ -19,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -201,55 +203,66 @@ func (p *Pipeline) Run(ctx context.Context) error {
 }
 
 func (p *Pipeline) loop(ctx context.Context, q *queue) {
+	var telling sync.WaitGroup // of the commit before
+	defer telling.Wait()
 	for {
 		portions := q.take(ctx, p.opts.MaxCommit)
 		if portions == nil {
 			return
 		}
-		p.commit(ctx, portions)
-		for _, o := range portions {
-			q.settle(o, &p.spare)
-		}
+		done := p.commit(ctx, portions, &telling)
+		telling.Wait()
+		telling.Go(func() {
+			p.tell(done)
+			for _, o := range portions {
+				q.settle(o, &p.spare)
+			}
+		})
 	}
 }
 
-// commit commits portions of many devices together, and each alone where it fails.
-func (p *Pipeline) commit(ctx context.Context, portions []portion) {
+// commit commits portions of many devices together, and each alone where it fails. It returns what is still
+// to be told; the rest it tells itself, once those of the commit before have been.
+func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync.WaitGroup) []*change {
 	todo := make([]*change, len(portions))
 	for i, o := range portions {
 		todo[i] = p.change(o.line.place, o.batches)
 	}
 	work := make([]store.Work, 0, len(todo))
-	for wait := 50 * time.Millisecond; len(todo) > 0; wait = min(2*wait, 2*time.Second) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		work = work[:0]
 		for _, c := range todo {
 			work = append(work, store.Work{Tenant: c.tenant, Do: c.do})
 		}
 		p.stats.Commits.Add(1)
 		errs := p.opts.DB.Batch(ctx, work)
-		again := todo[:0]
+		done, again := make([]*change, 0, len(todo)), todo[:0]
 		for i, c := range todo {
 			switch err := errs[i]; {
 			case err == nil:
-				p.committed(c)
+				done = append(done, c)
 			case errors.Is(err, errUnknown):
 				p.unknown(c)
 			case ctx.Err() != nil:
-				return
+				return done
 			case passing(err):
 				again = append(again, c)
 				p.log.Warn("commit failed, trying again", "tenant", c.tenant, "device", c.device, "error", err)
 			default:
+				telling.Wait()
 				p.isolate(ctx, c, err)
 			}
 		}
-		if todo = again; len(todo) > 0 {
-			p.stats.Retries.Add(1)
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return
-			}
+		if todo = again; len(todo) == 0 {
+			return done
+		}
+		telling.Wait()
+		p.tell(done)
+		p.stats.Retries.Add(1)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }
@@ -319,6 +332,12 @@ func (p *Pipeline) unknown(c *change) {
 		p.opts.Unknown(c.tenant, c.device)
 	}
 	c.finish()
+}
+
+func (p *Pipeline) tell(done []*change) {
+	for _, c := range done {
+		p.committed(c)
+	}
 }
 
 // committed tells the device and the observers what has become durable.

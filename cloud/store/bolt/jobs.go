@@ -104,9 +104,8 @@ func (t *txn) Enqueue(j store.Job) error {
 	if err := j.Check(); err != nil {
 		return err
 	}
-	_, found, err := t.loadJob(t.tenant, j.Queue, j.ID)
-	if found || err != nil {
-		return err
+	if t.tx.Bucket(jobsBucket).Get(jobKey(t.tenant, j.Queue, j.ID)) != nil {
+		return nil
 	}
 	due := j.Due
 	if due.IsZero() {

@@ -36,7 +36,7 @@ type Contact struct {
 	ID       string    `json:"id"`
 	Home     string    `json:"home,omitempty"`
 	Customer string    `json:"customer,omitempty"`
-	Channel  string    `json:"channel"` // "app", "chat", "phone", "email"
+	Channel  string    `json:"channel"` // "app", "chat", "phone", "email", "inbox"
 	From     string    `json:"from"`    // the identifier as the channel gave it
 	Text     string    `json:"text"`
 	At       time.Time `json:"at"`

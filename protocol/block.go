@@ -94,9 +94,6 @@ func NewSealer(schema *Schema) (*Sealer, error) {
 	return s, nil
 }
 
-// Schema is what the sealer was made for.
-func (s *Sealer) Schema() *Schema { return s.schema }
-
 // Rows is how many samples wait to be sealed.
 func (s *Sealer) Rows() int { return len(s.mono) }
 

@@ -40,9 +40,6 @@ type Sample struct {
 	Values []float64 // in the order of Schema.Metrics; NaN is a missing value
 }
 
-// Missing is the value of a metric that could not be read.
-func Missing() float64 { return math.NaN() }
-
 // Get returns the value of a metric, or NaN when the sample has none of that name and instance.
 // An empty instance matches the first of that name.
 func (s *Sample) Get(name, instance string) float64 {

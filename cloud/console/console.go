@@ -43,12 +43,6 @@ func Handler() http.Handler {
 	return newHandler(dist)
 }
 
-// Built reports whether the pages were built into this binary.
-func Built() bool {
-	_, err := fs.Stat(built, "dist/index.html")
-	return err == nil
-}
-
 func newHandler(dist fs.FS) http.Handler {
 	h := &handler{files: make(map[string]*file)}
 	// An embedded file system cannot fail to be read, and a test's cannot either.

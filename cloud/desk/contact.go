@@ -15,9 +15,6 @@ import (
 	"github.com/hearthline/hearthline/protocol"
 )
 
-// Channels are those on which a contact can come.
-var Channels = []string{"app", "chat", "phone", "email", "inbox"}
-
 // MaxText bounds what a customer or agent writes at once, in bytes.
 const MaxText = 4000
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -233,12 +232,6 @@ func SetProblem(tx store.Tx, home, ticket, problem string) error {
 // List returns a page of the tickets in one state, newest first.
 func List(tx store.Tx, state cloud.TicketState, after store.Cursor, limit int) ([]cloud.Ticket, store.Cursor, error) {
 	return tickets.Page(tx, store.Range{Index: "by_state", Prefix: store.Key{state}, Reverse: true, After: after, Limit: limit})
-}
-
-// SinceFor returns the tickets of a home that were opened at or after a moment. Prediction learns from them.
-func SinceFor(tx store.Tx, home string, from time.Time) ([]cloud.Ticket, error) {
-	all, err := OfHome(tx, home)
-	return slices.DeleteFunc(all, func(t cloud.Ticket) bool { return t.Opened.Before(from) }), err
 }
 
 func b2i(b bool) int {

@@ -71,18 +71,6 @@ func Permanent(err error) error {
 	return permanent{err}
 }
 
-// later marks an error that says itself when to try again.
-type later struct {
-	error
-	wait time.Duration
-}
-
-func (l later) Unwrap() error { return l.error }
-
-// RetryAfter wraps err so that the next attempt comes after wait, as a server asks for with a 429. The
-// attempt counts like any other.
-func RetryAfter(wait time.Duration, err error) error { return later{err, wait} }
-
 // New checks the options and starts nothing.
 func New(opts Options) (*Runner, error) {
 	if opts.Jobs == nil || opts.Owner == "" || len(opts.Handlers) == 0 {
@@ -207,7 +195,6 @@ func (r *Runner) run(ctx context.Context, handler Handler, j store.Job) {
 	}
 
 	var perm permanent
-	var ltr later
 	switch {
 	case err == nil:
 		err = r.opts.Jobs.Done(settle, j)
@@ -217,8 +204,6 @@ func (r *Runner) run(ctx context.Context, handler Handler, j store.Job) {
 	case errors.As(err, &perm), j.Attempts >= r.opts.MaxAttempts:
 		log.Error("effect is dead", "error", err)
 		err = r.opts.Jobs.Bury(settle, j, err.Error())
-	case errors.As(err, &ltr):
-		err = r.opts.Jobs.Retry(settle, j, min(max(ltr.wait, 0), 24*time.Hour), err.Error())
 	default:
 		log.Warn("effect failed", "error", err)
 		err = r.opts.Jobs.Retry(settle, j, r.wait(j.Attempts), err.Error())

@@ -170,26 +170,6 @@ func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAHandlerCanSayWhenToComeBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		db := open(t)
-		defer db.Close()
-		enqueue(t, db, "a")
-		var runs []time.Time
-		stop := start(t, db, "one", func(context.Context, store.Job) error {
-			if runs = append(runs, time.Now()); len(runs) == 1 {
-				return effects.RetryAfter(42*time.Minute, errors.New("429"))
-			}
-			return nil
-		})
-		time.Sleep(time.Hour)
-		stop()
-		if len(runs) != 2 || runs[1].Sub(runs[0]) < 42*time.Minute || runs[1].Sub(runs[0]) > 42*time.Minute+time.Second {
-			t.Errorf("ran at %v", runs)
-		}
-	})
-}
-
 // crashed is a store whose process has died: it claims, but never extends or settles.
 type crashed struct{ store.Jobs }
 

@@ -151,24 +151,3 @@ func Find(tx store.Tx, q string, limit int) ([]cloud.Device, error) {
 	}
 	return out, nil
 }
-
-// Describe records what a device says about itself. Empty fields stay as they are.
-func Describe(tx store.Tx, id, model, firmware, hardware string) error {
-	d, err := Device(tx, id)
-	if err != nil {
-		return err
-	}
-	old := d
-	for _, f := range []struct {
-		field *string
-		value string
-	}{{&d.Model, model}, {&d.Firmware, firmware}, {&d.Hardware, hardware}} {
-		if f.value != "" && len(f.value) <= MaxName {
-			*f.field = f.value
-		}
-	}
-	if d == old {
-		return nil
-	}
-	return devices.Put(tx, &d)
-}

@@ -154,7 +154,7 @@ func Labels(entries []cloud.Entry, device string, end time.Time, ownFault func(t
 	for i := range entries {
 		e := &entries[i]
 		at[e.ID] = e
-		if e.Subject(cloud.RefDevice) != device && !(e.Actor.Type == cloud.RefDevice && e.Actor.ID == device) {
+		if e.Device() != device {
 			continue
 		}
 		switch e.Kind {

@@ -95,10 +95,3 @@ func (l *Live) makeRoom() {
 		return
 	}
 }
-
-// Forget drops what is known of a device.
-func (l *Live) Forget(tenant, device string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.devs, [2]string{tenant, device})
-}

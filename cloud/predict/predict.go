@@ -3,7 +3,7 @@
 //	Source (what the store holds) ──▶ Train ──▶ candidate ──▶ Registry: judged against the model in use,
 //	                                                             signed, rolled out by share of hubs, rolled back
 //	Rollout (a timer, by lease) ──▶ what became of predictions ─▶ Registry: next stage, or back; hubs are sent theirs
-//	committed telemetry ──▶ Live (one risk.Observer a device) ──▶ Risk ──▶ Explain: plain words, three languages
+//	committed telemetry ──▶ Live (one risk.Observer a device) ──▶ Risk
 //
 // The features and the scoring are protocol/risk, which the hub runs too; this package chooses models and keeps
 // their books.

@@ -1,9 +1,6 @@
 package predict
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"math"
 
 	"github.com/hearthline/hearthline/protocol/risk"
@@ -99,28 +96,6 @@ func (t Tally) Gain() (gain, doubt float64) {
 	gain = t.Gained / t.Both
 	v := t.GainSq - 2*gain*t.GainN + gain*gain*t.BothSq
 	return gain, math.Sqrt(math.Max(0, v)*t.Rivals/(t.Rivals-1)) / t.Both
-}
-
-// Compare plays the histories of a source to two models that hear the same horizon and tallies how the candidate
-// did beside the one in use; a moment in which either abstains counts for neither. Use histories that are newer
-// than what the candidate learned from.
-func Compare(ctx context.Context, src Source, inUse, candidate *risk.Model, p Plan) (t Tally, err error) {
-	if inUse.Horizon != candidate.Horizon {
-		return t, fmt.Errorf("models speak of different horizons, %g s and %g s", inUse.Horizon, candidate.Horizon)
-	}
-	p.Horizon = inUse.Horizon
-	for h, err := range src.Histories(ctx) {
-		if err == nil {
-			err = p.tally(&t, inUse, candidate, h, math.Inf(-1), math.Inf(1))
-		}
-		if err != nil {
-			return t, err
-		}
-	}
-	if t.Rivals < 2 {
-		return t, errors.Join(ErrTooLittle, ctx.Err())
-	}
-	return t, nil
 }
 
 // tally plays one history to both models, and counts the faults that began between two moments.

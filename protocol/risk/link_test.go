@@ -113,7 +113,7 @@ func TestOwnExpAndLogAreExactToTheLastPlaces(t *testing.T) {
 		}
 	}
 	for _, p := range []float64{1e-6, 0.01, 0.5, 0.9999} {
-		if got := Sigmoid(Logit(p)); math.Abs(got-p) > 1e-12 {
+		if got := sigmoid(Logit(p)); math.Abs(got-p) > 1e-12 {
 			t.Errorf("sigmoid(logit(%v)) = %v", p, got)
 		}
 	}

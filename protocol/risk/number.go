@@ -103,8 +103,5 @@ func clamp(x, lo, hi float64) float64 {
 	return x
 }
 
-// Sigmoid is the probability of a logit, computed as scoring computes it.
-func Sigmoid(x float64) float64 { return sigmoid(x) }
-
 // Logit is the logit of a probability, computed as scoring computes it; p is kept within [1e-6, 1-1e-6].
 func Logit(p float64) float64 { return logit(p) }

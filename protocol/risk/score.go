@@ -297,8 +297,3 @@ func (k *Link) age(at float64) float64 {
 	}
 	return age
 }
-
-// Unknown is a score for a link no model has anything to say about.
-func Unknown() Score {
-	return Score{Probability: math.NaN(), Base: math.NaN(), Logit: math.NaN(), Abstain: TooLittle}
-}

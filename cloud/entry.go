@@ -81,6 +81,14 @@ const (
 	RefIncident = "incident"
 )
 
+// Device returns the device that the entry is about, else the one that wrote it, or "".
+func (e *Entry) Device() string {
+	if id := e.Subject(RefDevice); id != "" || e.Actor.Type != RefDevice {
+		return id
+	}
+	return e.Actor.ID
+}
+
 // Subject returns the id of the first subject of a type, or "".
 func (e *Entry) Subject(typ string) string {
 	for _, r := range e.Subjects {

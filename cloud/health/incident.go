@@ -105,7 +105,7 @@ var signs = store.NewTable("health_signs", store.Spec[sign]{
 })
 
 func (h *Watch) vanished(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	device := deviceOf(e)
+	device := e.Device()
 	if device == "" {
 		return nil, nil
 	}
@@ -120,8 +120,8 @@ func (h *Watch) vanished(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 }
 
 func (h *Watch) returned(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	err := signs.Delete(tx, e.Home, deviceOf(e))
-	if errors.Is(err, store.ErrNotFound) || deviceOf(e) == "" {
+	err := signs.Delete(tx, e.Home, e.Device())
+	if errors.Is(err, store.ErrNotFound) || e.Device() == "" {
 		err = nil
 	}
 	return nil, err

@@ -101,7 +101,7 @@ func (h *Watch) Rules() []timeline.Rule {
 // marking makes a change of the mark of the device that an entry is about a reaction.
 func marking(do func(m *mark, e *cloud.Entry)) timeline.Reaction {
 	return func(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-		device := deviceOf(e)
+		device := e.Device()
 		if device == "" {
 			return nil, nil
 		}
@@ -132,16 +132,6 @@ func clearProblem(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 		}
 	}
 	return nil, nil
-}
-
-func deviceOf(e *cloud.Entry) string {
-	if d := e.Subject(cloud.RefDevice); d != "" {
-		return d
-	}
-	if e.Actor.Type == cloud.RefDevice {
-		return e.Actor.ID
-	}
-	return ""
 }
 
 func markOf(tx store.Tx, home, device string) (mark, error) {

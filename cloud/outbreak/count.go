@@ -51,10 +51,7 @@ var ownRestarts = map[string]bool{"": true, "first": true, "update": true, "powe
 // failed counts an entry about a device as a fault, unless it belongs to one that has just been counted:
 // a bad line shows in many signals.
 func (o *Outbreak) failed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	device := e.Subject(cloud.RefDevice)
-	if device == "" && e.Actor.Type == cloud.RefDevice {
-		device = e.Actor.ID
-	}
+	device := e.Device()
 	if device == "" || e.Kind == cloud.Kind(protocol.EventBoot) && ownRestarts[e.Args["reason"]] {
 		return nil, nil
 	}

@@ -107,7 +107,7 @@ func (r *Remedy) Failed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 
 // Unavailable is the reaction to fix.unavailable: the device is asked where its path breaks.
 func (r *Remedy) Unavailable(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	c, ok, err := current(tx, e.Home, deviceOf(e))
+	c, ok, err := current(tx, e.Home, e.Device())
 	if !ok || err != nil || c.Stage != stageDiagnosing {
 		return nil, err
 	}
@@ -291,7 +291,7 @@ func (r *Remedy) Look(tx store.Tx, payload []byte, log func(store.Tx, cloud.Entr
 
 // TicketClosed is the reaction to ticket.closed: what the device reports from now on is a new case.
 func (r *Remedy) TicketClosed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	c, ok, err := current(tx, e.Home, deviceOf(e))
+	c, ok, err := current(tx, e.Home, e.Device())
 	if !ok || err != nil || c.Stage != stageTicket {
 		return nil, err
 	}

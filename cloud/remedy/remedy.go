@@ -158,7 +158,7 @@ func (r *Remedy) AtRisk(tx store.Tx, home, device string) (bool, error) {
 
 // Noticed is the reaction to symptom.seen and risk.raised.
 func (r *Remedy) Noticed(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	device := deviceOf(e)
+	device := e.Device()
 	if device == "" {
 		return nil, nil
 	}
@@ -244,7 +244,7 @@ const believeWell = 15 * time.Minute
 // Cleared is the reaction to symptom.cleared and risk.cleared. A fix that is under way is seen through: it
 // may be what cleared it.
 func (r *Remedy) Cleared(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
-	c, open, err := current(tx, e.Home, deviceOf(e))
+	c, open, err := current(tx, e.Home, e.Device())
 	if !open || err != nil {
 		return nil, err
 	}
@@ -332,17 +332,6 @@ func (r *Remedy) failed(tx store.Tx, c *episode) (out []attempt, err error) {
 		}
 	}
 	return out, nil
-}
-
-// deviceOf returns the device that an entry is about.
-func deviceOf(e *cloud.Entry) string {
-	if id := e.Subject(cloud.RefDevice); id != "" {
-		return id
-	}
-	if e.Actor.Type == cloud.RefDevice {
-		return e.Actor.ID
-	}
-	return ""
 }
 
 // metricsOf lists what an entry says is going wrong.

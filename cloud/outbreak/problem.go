@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -132,26 +134,23 @@ func (o *Outbreak) opened(ctx context.Context, tenant string) (open []Problem, e
 	return open, err
 }
 
-// victim is a device of a problem's cohort that failed since it began, with what is there to cite.
-type victim struct {
-	home, device string
-	first        day // the first step with a fault
+// link makes devices that are new to a problem part of it, each by the first step in which it failed: their
+// homes' timelines say so, which tells the customers, and their open tickets belong to the problem from then on.
+func (o *Outbreak) link(ctx context.Context, tenant string, p Problem, victims []day) error {
+	return o.byHome(ctx, tenant, victims, func(tx store.Tx, v day) error { return o.linkDevice(tx, p, v) })
 }
 
-// link makes the victims that are new to a problem part of it, home by home: their timelines say so, which
-// tells the customers, and their open tickets belong to the problem from then on.
-func (o *Outbreak) link(ctx context.Context, tenant string, p Problem, victims []victim) error {
+// byHome does something with each row, in one transaction a home.
+func (o *Outbreak) byHome(ctx context.Context, tenant string, rows []day, do func(store.Tx, day) error) error {
+	homes := map[string][]day{}
+	for _, d := range rows {
+		homes[d.Home] = append(homes[d.Home], d)
+	}
 	var work []store.Work
-	for len(victims) > 0 {
-		n := 1
-		for n < len(victims) && victims[n].home == victims[0].home {
-			n++
-		}
-		home := victims[:n]
-		victims = victims[n:]
+	for _, home := range slices.Sorted(maps.Keys(homes)) {
 		work = append(work, store.Work{Tenant: tenant, Do: func(tx store.Tx) error {
-			for _, v := range home {
-				if err := o.linkDevice(tx, p, v); err != nil {
+			for _, d := range homes[home] {
+				if err := do(tx, d); err != nil {
 					return err
 				}
 			}
@@ -161,17 +160,17 @@ func (o *Outbreak) link(ctx context.Context, tenant string, p Problem, victims [
 	return errors.Join(o.opts.DB.Batch(ctx, work)...)
 }
 
-func (o *Outbreak) linkDevice(tx store.Tx, p Problem, v victim) error {
-	a, err := affected.Get(tx, v.home, p.ID, v.device)
+func (o *Outbreak) linkDevice(tx store.Tx, p Problem, v day) error {
+	a, err := affected.Get(tx, v.Home, p.ID, v.Device)
 	news := errors.Is(err, store.ErrNotFound)
 	switch {
 	case news:
 		now := o.opts.Now().UTC()
-		a = Affected{Home: v.home, Problem: p.ID, Device: v.device, Told: now}
-		e := entry(p, v.home, cloud.KindProblemLinked, now)
-		e.Subjects = append(e.Subjects, cloud.Ref{Type: cloud.RefDevice, ID: v.device})
-		if v.first.First != "" {
-			e.Because = append(e.Because, v.first.First)
+		a = Affected{Home: v.Home, Problem: p.ID, Device: v.Device, Told: now}
+		e := entry(p, v.Home, cloud.KindProblemLinked, now)
+		e.Subjects = append(e.Subjects, cloud.Ref{Type: cloud.RefDevice, ID: v.Device})
+		if v.First != "" {
+			e.Because = append(e.Because, v.First)
 		}
 		if err := o.opts.Append(tx, e); err != nil {
 			return err
@@ -180,16 +179,16 @@ func (o *Outbreak) linkDevice(tx store.Tx, p Problem, v victim) error {
 		return err
 	}
 	if o.opts.Tickets != nil {
-		open, err := o.opts.Tickets.Unsolved(tx, v.home)
+		open, err := o.opts.Tickets.Unsolved(tx, v.Home)
 		if err != nil {
 			return err
 		}
 		for _, t := range open {
 			// One that was open before the problem began is about something else.
-			if t.Problem != "" || t.Opened.Before(p.Since) || t.Device != "" && t.Device != v.device {
+			if t.Problem != "" || t.Opened.Before(p.Since) || t.Device != "" && t.Device != v.Device {
 				continue
 			}
-			if err := o.opts.Tickets.SetProblem(tx, v.home, t.ID, p.ID); err != nil {
+			if err := o.opts.Tickets.SetProblem(tx, v.Home, t.ID, p.ID); err != nil {
 				return err
 			}
 			a.Tickets = append(a.Tickets, t.ID)

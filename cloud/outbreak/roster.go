@@ -229,26 +229,13 @@ func (o *Outbreak) forget(ctx context.Context, tenant string, before int64) erro
 		if err != nil || len(old) == 0 {
 			return err
 		}
-		// Rows of one home together, as they are one transaction.
-		slices.SortFunc(old, func(a, b day) int { return strings.Compare(a.Home, b.Home) })
-		var work []store.Work
-		for len(old) > 0 {
-			n := 1
-			for n < len(old) && old[n].Home == old[0].Home {
-				n++
+		err = o.byHome(ctx, tenant, old, func(tx store.Tx, d day) error {
+			if err := days.Delete(tx, d.Home, d.Device, d.Step); !errors.Is(err, store.ErrNotFound) {
+				return err
 			}
-			home := old[:n]
-			old = old[n:]
-			work = append(work, store.Work{Tenant: tenant, Do: func(tx store.Tx) error {
-				for _, d := range home {
-					if err := days.Delete(tx, d.Home, d.Device, d.Step); err != nil && !errors.Is(err, store.ErrNotFound) {
-						return err
-					}
-				}
-				return nil
-			}})
-		}
-		if err := errors.Join(o.opts.DB.Batch(ctx, work)...); err != nil {
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -301,10 +300,11 @@ func cohortOf(c scan.Cohort) Cohort {
 // context of the evidence: steps shown before the problem began.
 const before = 14
 
-// measure fills in what was seen of a problem's cohort, against its own past, and returns its victims.
-func (o *Outbreak) measure(f *fleet, p *Problem, now time.Time) []victim {
+// measure fills in what was seen of a problem's cohort, against its own past, and returns its victims:
+// of each device that failed since it began, the first step with a fault.
+func (o *Outbreak) measure(f *fleet, p *Problem, now time.Time) []day {
 	began := o.stepOf(p.Since)
-	var victims []victim
+	var victims []day
 	ev := &p.Evidence
 	ev.Devices, ev.Faulty, ev.Observed, ev.Expected, ev.Daily, ev.To = 0, 0, 0, 0, nil, now
 	daily := make([]Daily, len(f.counts))
@@ -327,7 +327,7 @@ func (o *Outbreak) measure(f *fleet, p *Problem, now time.Time) []victim {
 		}
 		for _, d := range f.rows[i] {
 			if d.Step >= began && p.Cohort.Contains(f.what(i, d.Step)) {
-				victims = append(victims, victim{d.Home, d.Device, d})
+				victims = append(victims, d)
 				ev.Faulty++
 				break
 			}
@@ -350,7 +350,6 @@ func (o *Outbreak) measure(f *fleet, p *Problem, now time.Time) []victim {
 			ev.Daily = append(ev.Daily, daily[t])
 		}
 	}
-	slices.SortStableFunc(victims, func(a, b victim) int { return strings.Compare(a.home, b.home) })
 	return victims
 }
 

@@ -57,13 +57,13 @@ func Marshal(m any) ([]byte, error) {
 	return b, nil
 }
 
-// message is what Unmarshal can fill: it checks its own fields after the bytes were read.
-type message interface{ check() error }
+// Message is what Unmarshal can fill: it checks its own fields after the bytes were read.
+type Message interface{ check() error }
 
 // Unmarshal decodes one message and checks it against the limits of this package. Unknown keys,
 // duplicate keys, indefinite lengths and trailing bytes are refused. Errors wrap ErrInvalid or ErrVersion.
 // What is decoded may share b: the bodies of a Batch, the data of a Block.
-func Unmarshal(b []byte, m message) error {
+func Unmarshal(b []byte, m Message) error {
 	if len(b) > MaxMessage {
 		return fmt.Errorf("%w: %T is %d bytes, limit %d", ErrInvalid, m, len(b), MaxMessage)
 	}

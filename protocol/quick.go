@@ -7,7 +7,7 @@ package protocol
 //
 // Byte strings and bodies share the bytes that were given.
 type quick interface {
-	message
+	Message
 	quick(b []byte) bool
 	reset() // undoes what a quick that failed has filled in
 }

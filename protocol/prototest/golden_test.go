@@ -2,6 +2,7 @@ package prototest_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -140,10 +141,10 @@ func TestASignatureCountsOnlyForItsPurposeAndByItsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := protocol.Verify(protocol.PurposeCommand, plan, []prototest.PublicKey{prototest.Public(prototest.CommandKey)}); !errors.Is(err, protocol.ErrSignature) {
+	if _, err := protocol.Verify(protocol.PurposeCommand, plan, []ed25519.PublicKey{prototest.Public(prototest.CommandKey)}); !errors.Is(err, protocol.ErrSignature) {
 		t.Errorf("a plan taken for a command: %v", err)
 	}
-	if _, err := protocol.Verify(protocol.PurposePlan, plan, []prototest.PublicKey{prototest.Public(prototest.PlanKey)}); !errors.Is(err, protocol.ErrSignature) {
+	if _, err := protocol.Verify(protocol.PurposePlan, plan, []ed25519.PublicKey{prototest.Public(prototest.PlanKey)}); !errors.Is(err, protocol.ErrSignature) {
 		t.Errorf("by another key: %v", err)
 	}
 }
@@ -190,7 +191,7 @@ func FuzzVerify(f *testing.F) {
 			f.Add(m.Bytes)
 		}
 	}
-	trusted := []prototest.PublicKey{prototest.Public(prototest.CommandKey), prototest.Public(prototest.PlanKey)}
+	trusted := []ed25519.PublicKey{prototest.Public(prototest.CommandKey), prototest.Public(prototest.PlanKey)}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, p := range []protocol.Purpose{protocol.PurposeCommand, protocol.PurposePlan, protocol.PurposeModel} {
 			_, err := protocol.Verify(p, b, trusted)

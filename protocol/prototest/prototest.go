@@ -83,20 +83,20 @@ func Messages() []Message {
 		return &protocol.Batch{Version: protocol.Version, Epoch: 7, First: first, Boot: 5, SentMono: 90_500, SentWall: wall + 500, Records: records}
 	}
 	return []Message{
-		message[protocol.Batch]("batch_event", batch(41, record(protocol.KindEvent, 1, event), record(protocol.KindEvent, 1, diagnosed))),
-		message[protocol.Batch]("batch_telemetry", batch(1, record(protocol.KindSchema, 1, schema), record(protocol.KindGap, 12, gap), record(protocol.KindBlock, 1, block))),
-		message[protocol.Event]("event", event),
-		message[protocol.Event]("event_risk", risk),
-		message[protocol.Event]("event_diagnosis", diagnosed),
-		message[protocol.Schema]("schema", schema),
-		message[protocol.Block]("block", block),
-		message[protocol.Gap]("gap", gap),
-		message[protocol.Ack]("ack", &protocol.Ack{Version: protocol.Version, Lane: protocol.LaneEvent, Epoch: 7, Committed: 42}),
-		message[protocol.State]("state", &protocol.State{Version: protocol.Version, Online: true, Boot: 5, Agent: "1.0"}),
-		message[protocol.Signal]("signal", &protocol.Signal{Version: protocol.Version, Session: "session-1", Kind: "offer", Body: "v=0"}),
-		message[protocol.Plan]("plan", plan),
-		message[protocol.Command]("command", command),
-		message[protocol.Command]("command_assist", session),
+		message("batch_event", batch(41, record(protocol.KindEvent, 1, event), record(protocol.KindEvent, 1, diagnosed))),
+		message("batch_telemetry", batch(1, record(protocol.KindSchema, 1, schema), record(protocol.KindGap, 12, gap), record(protocol.KindBlock, 1, block))),
+		message("event", event),
+		message("event_risk", risk),
+		message("event_diagnosis", diagnosed),
+		message("schema", schema),
+		message("block", block),
+		message("gap", gap),
+		message("ack", &protocol.Ack{Version: protocol.Version, Lane: protocol.LaneEvent, Epoch: 7, Committed: 42}),
+		message("state", &protocol.State{Version: protocol.Version, Online: true, Boot: 5, Agent: "1.0"}),
+		message("signal", &protocol.Signal{Version: protocol.Version, Session: "session-1", Kind: "offer", Body: "v=0"}),
+		message("plan", plan),
+		message("command", command),
+		message("command_assist", session),
 		signed("plan_signed", protocol.PurposePlan, signedPlan, PlanKey),
 		signed("command_signed", protocol.PurposeCommand, signedCommand, CommandKey),
 	}
@@ -121,46 +121,26 @@ func Samples() (*protocol.Schema, []protocol.Sample) {
 	return schema, samples
 }
 
-// message makes an example of a type whose pointer protocol.Unmarshal takes.
-func message[T any](name string, value *T) Message {
-	return Message{Name: name, Bytes: encode(value), Decode: func(b []byte) ([]byte, error) {
-		m := new(T)
-		if err := unmarshal(b, m); err != nil {
+// pointer is *T where that is a message.
+type pointer[T any] interface {
+	*T
+	protocol.Message
+}
+
+// message makes an example.
+func message[T any, M pointer[T]](name string, m M) Message {
+	return Message{Name: name, Bytes: encode(m), Decode: func(b []byte) ([]byte, error) {
+		m := M(new(T))
+		if err := protocol.Unmarshal(b, m); err != nil {
 			return nil, err
 		}
 		return protocol.Marshal(m)
 	}}
 }
 
-func unmarshal(b []byte, m any) error {
-	switch m := m.(type) {
-	case *protocol.Batch:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Event:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Schema:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Block:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Gap:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Ack:
-		return protocol.Unmarshal(b, m)
-	case *protocol.State:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Signal:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Plan:
-		return protocol.Unmarshal(b, m)
-	case *protocol.Command:
-		return protocol.Unmarshal(b, m)
-	}
-	return fmt.Errorf("prototest: %T is no message", m)
-}
-
 func signed(name string, purpose protocol.Purpose, b []byte, key ed25519.PrivateKey) Message {
 	return Message{Name: name, Bytes: b, Decode: func(b []byte) ([]byte, error) {
-		payload, err := protocol.Verify(purpose, b, []ed25519.PublicKey{key.Public().(ed25519.PublicKey)})
+		payload, err := protocol.Verify(purpose, b, []ed25519.PublicKey{Public(key)})
 		if err != nil {
 			return nil, err
 		}
@@ -180,8 +160,5 @@ func check(err error) {
 	}
 }
 
-// PublicKey is an Ed25519 public key.
-type PublicKey = ed25519.PublicKey
-
 // Public is the public half of a key.
-func Public(key ed25519.PrivateKey) PublicKey { return key.Public().(ed25519.PublicKey) }
+func Public(key ed25519.PrivateKey) ed25519.PublicKey { return key.Public().(ed25519.PublicKey) }

@@ -37,8 +37,7 @@ const (
 	KindSessionAsked   Kind = "session.asked"  // a support agent wants a remote session; Args: session
 	KindSessionOpened  Kind = "session.opened" // browser and device are connected
 	KindSessionClosed  Kind = "session.closed" // Args: session, reason
-	KindProblemOpened  Kind = "problem.opened" // a batch of devices is going bad; Args: problem, cohort
-	KindProblemLinked  Kind = "problem.linked" // this home is affected by it
+	KindProblemLinked  Kind = "problem.linked" // this home is affected by a batch of devices that is going bad; Args: problem, cohort
 	KindProblemClosed  Kind = "problem.closed"
 	KindIncidentLinked Kind = "incident.linked" // this home is away in an outage of many; Args: incident, segment, cohort, since
 	KindIncidentClosed Kind = "incident.closed"

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Languages are those in which the service speaks, the first being the one to fall back to.
@@ -38,8 +37,9 @@ func Language(tag string) string {
 //	{name:word}    the text of key "word.value", for values that are themselves keys ("segment.isp")
 //	{name:percent} a ratio of 0..1 as a percentage
 //	{name:reading} a value of the metric in argument "metric", with its unit
-//	{name:time}    an RFC 3339 time, to the minute
 //	[ ... ]        left out when an argument within it is missing
+//
+// A moment stays in RFC 3339: only the page that shows a text knows its reader's time zone.
 //
 // It is safe for concurrent use.
 type Texts struct{ byLang map[string]map[string]string }
@@ -149,11 +149,6 @@ func fill(texts map[string]string, piece string, args map[string]string) (s stri
 			return Percent(v)
 		case "reading":
 			return Reading(args["metric"], v)
-		case "time":
-			if at, err := time.Parse(time.RFC3339, v); err == nil {
-				return at.Format("2006-01-02 15:04")
-			}
-			return v
 		}
 		if w, ok := texts[g[2]+"."+v]; ok {
 			return w

@@ -9,6 +9,7 @@ const now = Date.now();
 export const ago = (seconds: number) => new Date(now - seconds * 1000).toISOString();
 const minute = 60;
 const hour = 3600;
+const due = ago(-3 * hour);
 
 export const homes: S["Home"][] = [
   { id: "h1", name: "Lindenweg 4", region: "eu-central", isp: "Nordnetz", time_zone: "Europe/Berlin" },
@@ -64,7 +65,7 @@ export const entries: S["EntryView"][] = [
     more: { risk: { model: "m1", probability: 0.87, horizon_s: 86400, reasons: [reason("wan.loss_ratio", "", 0.28, 0, 0.71), reason("tcp.retransmits", "", 44, 2, 0.18), reason("wan.rtt_ms", "", 31, 24, 0.06)] } },
   }),
   entry({ id: "e12", s: 4 * minute + 34, kind: "symptom.seen", summary: "Packet loss to the internet is out of its normal range: 28%, usually 0%", more: { evidence: [{ ...loss, from: ms(4 * minute + 60), to: ms(4 * minute + 30) }] } }),
-  entry({ id: "e11", s: 50 * minute, kind: "promise.made", summary: "Promised to the customer: we look at the evening drop-outs and report back", because: ["e10"], actor: { type: "staff", id: "s2" }, name: "Jonas (support)" }),
+  entry({ id: "e11", s: 50 * minute, kind: "promise.made", summary: `Promised to the customer by ${due}: we look at the evening drop-outs and report back`, because: ["e10"], actor: { type: "staff", id: "s2" }, name: "Jonas (support)" }),
   entry({ id: "e10", s: 55 * minute, kind: "contact.received", summary: "Customer got in touch (inbox): In the evening the internet is sometimes gone for a minute. Is it my router?", actor: { type: "customer", id: "c1" }, name: "Marta Lindqvist" }),
   entry({ id: "e9", s: 2 * hour, kind: "customer.told", summary: "Customer told in the inbox: a problem was found and fixed", because: ["e8"], actor: us, name: "Hearthline" }),
   entry({ id: "e8", s: 2 * hour + 3, kind: "fix.verified", summary: "Fix verified, the change is kept: switch to another DNS resolver", because: ["e7"], more: { args: { plan: "switch-resolver", command: "k1" } } }),
@@ -117,9 +118,9 @@ export const customer: S["CustomerView"] = {
   tickets: [tickets[0]!],
   contacts: [
     { id: "k2", home: "h1", customer: "c1", channel: "phone", from: "+4915112345678", text: "My video calls keep breaking off since lunch.", at: ago(40) },
-    { id: "k1", home: "h1", customer: "c1", channel: "inbox", from: "c1", text: "In the evening the internet is sometimes gone for a minute. Is it my router?", at: ago(55 * minute), promise: { text: "We look at the evening drop-outs and report back", due: new Date(now + 3 * hour * 1000).toISOString() } },
+    { id: "k1", home: "h1", customer: "c1", channel: "inbox", from: "c1", text: "In the evening the internet is sometimes gone for a minute. Is it my router?", at: ago(55 * minute), promise: { text: "We look at the evening drop-outs and report back", due } },
   ],
-  promises: [{ text: "We look at the evening drop-outs and report back", due: new Date(now + 3 * hour * 1000).toISOString(), at: ago(50 * minute), contact: "k1", kept: false }],
+  promises: [{ text: "We look at the evening drop-outs and report back", due, at: ago(50 * minute), contact: "k1", kept: false }],
   problems: [],
   sessions: [],
   timeline: entries,
@@ -156,7 +157,7 @@ export const inbox: S["Inbox"] = {
   ],
   messages: [
     { at: ago(55 * minute), from: "you", channel: "inbox", text: "In the evening the internet is sometimes gone for a minute. Is it my router?" },
-    { at: ago(50 * minute), from: "us", channel: "inbox", text: "Thank you. We look at it tonight.", promise: { text: "We look at the evening drop-outs and report back", due: new Date(now + 3 * hour * 1000).toISOString() } },
+    { at: ago(50 * minute), from: "us", channel: "inbox", text: "Thank you. We look at it tonight.", promise: { text: "We look at the evening drop-outs and report back", due } },
   ],
   sessions: [session],
 };

@@ -23,7 +23,6 @@ const kinds: Record<string, Tone> = {
   "telemetry.gap": "warn",
   "ticket.opened": "warn",
   "ticket.closed": "good",
-  "problem.opened": "bad",
   "problem.linked": "warn",
   "problem.closed": "good",
   "incident.linked": "warn",

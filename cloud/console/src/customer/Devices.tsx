@@ -5,7 +5,7 @@ import type { DeviceView, HomeView } from "../api/types";
 import { Chart } from "../components/Chart";
 import { Empty } from "../components/States";
 import { Dot, Score } from "../components/Status";
-import { When } from "../components/When";
+import { Said, When } from "../components/When";
 import { useI18n } from "../i18n";
 import { useNow } from "../time";
 import { useWords } from "../timeline/words";
@@ -66,7 +66,7 @@ function Reasons({ device }: { device: DeviceView }) {
     <ul className={styles.reasons} aria-label={t("health.reasons")}>
       {health.reasons.slice(0, 3).map((reason, i) => (
         <li key={i}>
-          {reason.text}
+          <Said text={reason.text} />
           <span>{reading("_ratio", reason.share, lang)}</span>
         </li>
       ))}

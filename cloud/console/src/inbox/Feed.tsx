@@ -1,7 +1,7 @@
 import { IconAlertTriangle, IconCircleCheck, IconHelpCircle, IconInfoCircle } from "@tabler/icons-react";
 import type { Inbox, InboxMessage, Notice } from "../api/types";
 import { Empty } from "../components/States";
-import { When } from "../components/When";
+import { Said, When } from "../components/When";
 import { useI18n } from "../i18n";
 import styles from "./inbox.module.css";
 
@@ -38,7 +38,7 @@ function NoticeCard({ notice }: { notice: Notice }) {
       <Icon size={24} stroke={1.9} aria-hidden />
       <div>
         <h2>{notice.title}</h2>
-        <p>{notice.text}</p>
+        <p><Said text={notice.text} /></p>
         {answer && answer !== "asked" && <small>{t(`consent.${answer as "given" | "refused" | "withdrawn" | "expired"}`)}</small>}
         <small><When at={notice.at} show="both" /></small>
       </div>

@@ -4,7 +4,7 @@ import { useEntries } from "../api/queries";
 import type { Entry } from "../api/types";
 import { Empty, Failure, Lines } from "../components/States";
 import { Dot } from "../components/Status";
-import { When } from "../components/When";
+import { Said, When } from "../components/When";
 import { useI18n } from "../i18n";
 import { useNow } from "../time";
 import { entryTone } from "../tone";
@@ -78,7 +78,7 @@ function Row({ entry, fresh, open, inChain, toggle }: RowProps) {
       </span>
       <div className={styles.body}>
         <div className={styles.line}>
-          <div className={styles.summary}>{entry.summary}</div>
+          <div className={styles.summary}><Said text={entry.summary} /></div>
           {explains(entry) && (
             <button type="button" className={styles.why} aria-expanded={open} aria-controls={panel} onClick={toggle}>
               {entry.because.length > 0 ? t("why.ask") : t("why.details")}

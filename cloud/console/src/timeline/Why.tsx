@@ -3,6 +3,7 @@ import { useTelemetry, useWhy } from "../api/queries";
 import { Chart } from "../components/Chart";
 import { Failure, Lines } from "../components/States";
 import { Dot } from "../components/Status";
+import { Said } from "../components/When";
 import { useI18n } from "../i18n";
 import { span } from "../time";
 import { entryTone } from "../tone";
@@ -32,7 +33,7 @@ export function Why({ entry }: { entry: Entry }) {
                   <Dot tone={entryTone(cause.kind)} />
                 </span>
                 <div className={styles.text}>
-                  {cause.summary}
+                  <Said text={cause.summary} />
                   {cause !== entry && <EvidenceCharts entry={cause} />}
                   {cause !== entry && cause.risk && <Reasons entry={cause} />}
                 </div>

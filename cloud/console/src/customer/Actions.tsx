@@ -71,7 +71,7 @@ function NoteDialog({ view, home, onClose }: { view: CustomerView; home: HomeVie
   const from = view.customer.phones[0] ?? view.customer.emails[0] ?? "";
   return (
     <TextDialog
-      opened title={t("note.title")} label={t("note.said")} submit={t("note.save")} busy={add.isPending} error={add.error} onClose={onClose}
+      title={t("note.title")} label={t("note.said")} submit={t("note.save")} busy={add.isPending} error={add.error} onClose={onClose}
       onSubmit={(text) =>
         add.mutate(
           {
@@ -96,7 +96,7 @@ function TicketDialog({ home, device, onClose }: { home: HomeView; device?: stri
   const open = useOpenTicket();
   return (
     <TextDialog
-      opened title={t("actions.ticket")} label={t("ticket.title")} submit={t("actions.ticket")} busy={open.isPending} error={open.error} onClose={onClose}
+      title={t("actions.ticket")} label={t("ticket.title")} submit={t("actions.ticket")} busy={open.isPending} error={open.error} onClose={onClose}
       onSubmit={(title) => open.mutate({ home: home.home.id, device, title: title.slice(0, 200) }, { onSuccess: onClose })}
     />
   );

@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { IconHourglass } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
-import { useCloseTicket } from "../api/mutations";
+import { useCloseTicket, useNoteTicket } from "../api/mutations";
 import type { CustomerView, Outage, PromiseView, Ticket } from "../api/types";
 import { Empty } from "../components/States";
 import { SegmentTag, Tag, TicketTag } from "../components/Status";
@@ -87,8 +87,11 @@ function PromiseLine({ promise }: { promise: PromiseView }) {
 
 function TicketCard({ ticket }: { ticket: Ticket }) {
   const { t, lang } = useI18n();
-  const [closing, setClosing] = useState(false);
+  const [dialog, setDialog] = useState<"remark" | "close">();
+  const remark = useNoteTicket();
   const close = useCloseTicket();
+  const write = dialog === "remark" ? remark : close;
+  const done = () => setDialog(undefined);
   return (
     <div className={styles.matter} data-ticket={ticket.id}>
       <strong>{headline(ticket.title_text, lang)}</strong>
@@ -97,13 +100,18 @@ function TicketCard({ ticket }: { ticket: Ticket }) {
       </p>
       <div className={styles.row} style={{ marginTop: 4 }}>
         <small>{t("matters.opened")} <When at={ticket.opened} show="both" /></small>
-        <Button size="compact-xs" variant="default" onClick={() => setClosing(true)}>{t("matters.close")}</Button>
+        <Button.Group>
+          <Button size="compact-xs" variant="default" onClick={() => setDialog("remark")}>{t("matters.remark")}</Button>
+          <Button size="compact-xs" variant="default" onClick={() => setDialog("close")}>{t("matters.close")}</Button>
+        </Button.Group>
       </div>
-      <TextDialog
-        opened={closing} title={t("matters.close.title")} label={t("matters.close.label")} submit={t("matters.close")}
-        onClose={() => setClosing(false)} busy={close.isPending} error={close.error}
-        onSubmit={(text) => close.mutate({ ticket: ticket.id, text }, { onSuccess: () => setClosing(false) })}
-      />
+      {dialog && (
+        <TextDialog
+          title={t(`matters.${dialog}.title`)} label={t(`matters.${dialog}.label`)} submit={t(`matters.${dialog}`)}
+          onClose={done} busy={write.isPending} error={write.error}
+          onSubmit={(text) => write.mutate({ ticket: ticket.id, text }, { onSuccess: done })}
+        />
+      )}
     </div>
   );
 }

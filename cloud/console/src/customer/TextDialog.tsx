@@ -3,7 +3,6 @@ import { useState, type ReactNode } from "react";
 import { useI18n } from "../i18n";
 
 interface Props {
-  opened: boolean;
   title: string;
   label: string;
   submit: string;
@@ -15,11 +14,11 @@ interface Props {
 }
 
 /** A small dialog around one text that is required. */
-export function TextDialog({ opened, title, label, submit, busy, error, children, onClose, onSubmit }: Props) {
+export function TextDialog({ title, label, submit, busy, error, children, onClose, onSubmit }: Props) {
   const { t } = useI18n();
   const [text, setText] = useState("");
   return (
-    <Modal opened={opened} onClose={onClose} title={title} centered closeButtonProps={{ "aria-label": t("dialog.cancel") }}>
+    <Modal opened onClose={onClose} title={title} centered closeButtonProps={{ "aria-label": t("dialog.cancel") }}>
       <form
         onSubmit={(event) => {
           event.preventDefault();

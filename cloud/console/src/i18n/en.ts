@@ -12,7 +12,7 @@ const en = {
   "signin.name": "Name", "signin.password": "Password", "signin.submit": "Sign in", "signin.wrong": "Name or password is not right.",
 
   "find.title": "Who is calling?", "find.placeholder": "Phone, name or device",
-  "find.hint": "Any part of a phone number, name, e-mail or device. Arrow keys choose, Enter opens.",
+  "find.hint": "Any part of a phone number, name, e-mail or device.", "find.keys": "Arrow keys choose, Enter opens.",
   "find.results": "Customers found", "find.open": "{n} open | {n} open", "find.nobody": "Nobody found for “{q}”",
   "find.nobody.more": "Try fewer digits of the number, or the name of the device.",
   "find.recent": "Open matters", "find.all": "All tickets",
@@ -53,6 +53,7 @@ const en = {
   "matters.problems": "Known problems", "matters.since": "since", "matters.contacts": "Contacts", "matters.nocontact": "They have not been in touch yet",
   "matters.promised": "Promised: {text}", "matters.due": "due", "matters.late": "overdue since", "matters.opened": "opened",
   "matters.close": "Solve", "matters.close.title": "Solve the ticket", "matters.close.label": "What solved it?",
+  "matters.remark": "Note", "matters.remark.title": "Note on the ticket", "matters.remark.label": "What should colleagues know?",
 
   "actions.note": "Note a call", "actions.ticket": "Open ticket", "actions.diagnose": "Diagnose", "actions.diagnose.other": "Other diagnoses",
   "actions.session": "Remote session",

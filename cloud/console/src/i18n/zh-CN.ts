@@ -14,7 +14,7 @@ const zhCN: Messages = {
   "signin.name": "用户名", "signin.password": "密码", "signin.submit": "登录", "signin.wrong": "用户名或密码不正确。",
 
   "find.title": "谁在来电？", "find.placeholder": "电话、姓名或设备",
-  "find.hint": "输入电话、姓名、邮箱或设备的任意一部分。方向键选择，回车打开。",
+  "find.hint": "输入电话、姓名、邮箱或设备的任意一部分。", "find.keys": "方向键选择，回车打开。",
   "find.results": "找到的客户", "find.open": "{n} 件未结", "find.nobody": "没有找到“{q}”",
   "find.nobody.more": "可以少输几位号码，或改用设备名称。",
   "find.recent": "未结事项", "find.all": "全部工单",
@@ -55,6 +55,7 @@ const zhCN: Messages = {
   "matters.problems": "已知问题", "matters.since": "开始于", "matters.contacts": "联系记录", "matters.nocontact": "客户还没有联系过我们",
   "matters.promised": "已承诺：{text}", "matters.due": "期限", "matters.late": "已逾期", "matters.opened": "建立于",
   "matters.close": "解决", "matters.close.title": "解决工单", "matters.close.label": "是怎么解决的？",
+  "matters.remark": "备注", "matters.remark.title": "工单备注", "matters.remark.label": "同事需要了解什么？",
 
   "actions.note": "记录来电", "actions.ticket": "建立工单", "actions.diagnose": "诊断", "actions.diagnose.other": "其他诊断",
   "actions.session": "远程协助",

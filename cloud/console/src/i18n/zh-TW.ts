@@ -14,7 +14,7 @@ const zhTW: Messages = {
   "signin.name": "使用者名稱", "signin.password": "密碼", "signin.submit": "登入", "signin.wrong": "使用者名稱或密碼不正確。",
 
   "find.title": "誰來電？", "find.placeholder": "電話、姓名或裝置",
-  "find.hint": "輸入電話、姓名、電子郵件或裝置的任何一部分。方向鍵選擇，Enter 開啟。",
+  "find.hint": "輸入電話、姓名、電子郵件或裝置的任何一部分。", "find.keys": "方向鍵選擇，Enter 開啟。",
   "find.results": "找到的客戶", "find.open": "{n} 件未結", "find.nobody": "找不到「{q}」",
   "find.nobody.more": "可以少輸入幾碼，或改用裝置名稱。",
   "find.recent": "未結事項", "find.all": "所有案件",
@@ -55,6 +55,7 @@ const zhTW: Messages = {
   "matters.problems": "已知問題", "matters.since": "開始於", "matters.contacts": "聯絡紀錄", "matters.nocontact": "客戶還沒有聯絡過我們",
   "matters.promised": "已承諾：{text}", "matters.due": "期限", "matters.late": "已逾期", "matters.opened": "建立於",
   "matters.close": "解決", "matters.close.title": "解決案件", "matters.close.label": "是怎麼解決的？",
+  "matters.remark": "備註", "matters.remark.title": "案件備註", "matters.remark.label": "同事需要了解什麼？",
 
   "actions.note": "記錄來電", "actions.ticket": "建立案件", "actions.diagnose": "診斷", "actions.diagnose.other": "其他診斷",
   "actions.session": "遠端協助",

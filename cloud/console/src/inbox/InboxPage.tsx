@@ -7,7 +7,7 @@ import { useLive } from "../api/live";
 import { openInbox, useWriteToUs } from "../api/mutations";
 import { useInbox } from "../api/queries";
 import type { Inbox } from "../api/types";
-import { Empty, Failure, Lines } from "../components/States";
+import { Failure, Lines } from "../components/States";
 import { Dot } from "../components/Status";
 import { I18n, useI18n } from "../i18n";
 import { match } from "../i18n/languages";
@@ -49,7 +49,12 @@ export function InboxPage() {
 function Closed({ error, retry }: { error: unknown; retry: () => void }) {
   const { t } = useI18n();
   const refused = error instanceof ApiError && (error.status === 401 || error.status === 403);
-  return refused ? <Empty title={t("inbox.closed")}>{t("inbox.closed.more")}</Empty> : <Failure error={error} retry={retry} />;
+  return (
+    <main className={styles.closed}>
+      <img src="/favicon.svg" alt="" />
+      {refused ? <><h1>{t("inbox.closed")}</h1><p>{t("inbox.closed.more")}</p></> : <Failure error={error} retry={retry} />}
+    </main>
+  );
 }
 
 function Opened({ inbox }: { inbox: Inbox }) {

@@ -33,7 +33,7 @@ export function FindPage() {
           onKeyDown={finder.onKeyDown}
           leftSection={<IconSearch size={20} />}
         />
-        <p className={styles.hint} id="find-hint">{t("find.hint")}</p>
+        <p className={styles.hint} id="find-hint">{t("find.hint")} <span>{t("find.keys")}</span></p>
         {finder.find.isError && <Failure error={finder.find.error} retry={() => void finder.find.refetch()} />}
         {finder.items.length > 0 && <Matches items={finder.items} q={finder.q} active={finder.active} id="results" />}
         {nobody && <Empty title={t("find.nobody", { q: finder.q })}>{t("find.nobody.more")}</Empty>}

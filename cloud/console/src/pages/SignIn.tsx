@@ -25,7 +25,7 @@ export function SignIn({ unreachable, retry }: Props) {
         <Stack gap={10} align="center">
           <img src="/favicon.svg" alt="" width={44} height={44} />
           <Title order={1}>Hearthline</Title>
-          <Text size="sm" c="var(--ink-2)" ta="center">{t("signin.what")}</Text>
+          <Text size="sm" c="var(--ink-2)" ta="center" style={{ textWrap: "balance" }}>{t("signin.what")}</Text>
         </Stack>
         {unreachable ? (
           <Failure error={new ApiError(0, "", "")} retry={retry} />
@@ -38,8 +38,8 @@ export function SignIn({ unreachable, retry }: Props) {
               }}
             >
               <Stack>
-                <TextInput label={t("signin.name")} name="username" autoComplete="username" required autoFocus value={name} onChange={(e) => setName(e.currentTarget.value)} />
-                <PasswordInput label={t("signin.password")} name="password" autoComplete="current-password" required value={password} onChange={(e) => setPassword(e.currentTarget.value)} />
+                <TextInput label={t("signin.name")} name="username" autoComplete="username" required withAsterisk={false} autoFocus value={name} onChange={(e) => setName(e.currentTarget.value)} />
+                <PasswordInput label={t("signin.password")} name="password" autoComplete="current-password" required withAsterisk={false} value={password} onChange={(e) => setPassword(e.currentTarget.value)} />
                 {signIn.isError && (
                   <Alert color="red" variant="light" role="alert" p="xs">
                     {wrong ? t("signin.wrong") : signIn.error.message}

@@ -11,6 +11,12 @@ import (
 type BlockSpec struct {
 	Key     Columns
 	Indexes []BlockIndex
+
+	// Series is how many leading columns of the key name a series, such as a device, whose blocks come
+	// mostly in the order of the other columns; 0: there are none. It changes nothing that can be seen: an
+	// engine may keep the newest of all series side by side, so that a commit that brings one of each does
+	// not have to touch the end of each. Such a table has no indexes.
+	Series int
 }
 
 // BlockIndex is one more order of blocks, over columns of the key.
@@ -31,10 +37,11 @@ type Block struct {
 // NewBlocks declares a table of blocks. It panics when an index names a column that is not in the key.
 func NewBlocks(name string, spec BlockSpec) *Blocks {
 	b := &Blocks{Schema{
-		Name:  name,
-		Key:   spec.Key,
-		Bytes: true,
-		KeyOf: func(v any) Key { return v.(*Block).Key },
+		Name:   name,
+		Key:    spec.Key,
+		Bytes:  true,
+		Series: spec.Series,
+		KeyOf:  func(v any) Key { return v.(*Block).Key },
 		Decode: func(_ Codec, key Key, doc []byte) (any, error) {
 			return &Block{key, doc}, nil
 		},

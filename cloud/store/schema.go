@@ -15,6 +15,7 @@ type Schema struct {
 	Key     Columns
 	Indexes []SchemaIndex
 	Bytes   bool // the document is a block of bytes, kept as it came
+	Series  int  // leading columns of Key that name a series of blocks, see BlockSpec
 
 	KeyOf  func(v any) Key
 	Decode func(c Codec, key Key, doc []byte) (any, error) // key is only used when Bytes
@@ -84,6 +85,9 @@ func (s *Schema) check() error {
 	}
 	if len(s.Key) == 0 || s.KeyOf == nil {
 		return fmt.Errorf("no key")
+	}
+	if s.Series < 0 || s.Series >= len(s.Key) || s.Series > 0 && (!s.Bytes || len(s.Indexes) > 0) {
+		return fmt.Errorf("series of %d columns: want fewer than the key has, of blocks without indexes", s.Series)
 	}
 	kinds := map[string]Kind{}
 	own := map[string]bool{}

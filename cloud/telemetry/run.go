@@ -30,6 +30,7 @@ var runs = store.NewBlocks("telemetry_runs", store.BlockSpec{
 		store.Text("home"), store.Text("device"), store.Time("starts_at"), store.Time("ends_at"),
 		store.Int("epoch"), store.Int("sequence"),
 	},
+	Series: 2, // a device's
 })
 
 // Limits of a run of more than one block.

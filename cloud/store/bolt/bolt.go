@@ -7,7 +7,7 @@
 //
 // Within the file, every table is a bucket of tenant, key -> document (CBOR), every index a bucket of
 // tenant, index key, key -> nothing, in the order-preserving form of store.AppendKey. Blocks of bytes stand
-// apart from their keys, see bytes.go.
+// apart from their keys, see bytes.go, and so do the newest rows of a series, see recent.go.
 //
 // A full disk is an error of each Update (store.ErrFull) for as long as it lasts; reads go on. After a disk
 // error in a commit the store is read-only until it is opened again, because no later sync can be trusted.
@@ -65,6 +65,7 @@ type tableNames struct {
 	schema  *store.Schema
 	primary []byte
 	bytes   []byte // nil unless it is a table of blocks
+	recent  []byte // nil unless it has series
 	indexes [][]byte
 	orders  []store.Columns // of the primary key and then of each index
 }
@@ -124,6 +125,9 @@ func Open(opts Options, tables ...store.Declared) (*DB, error) {
 		n := tableNames{schema: s, primary: []byte("table/" + s.Name), orders: []store.Columns{s.Order(-1)}}
 		if s.Bytes {
 			n.bytes = []byte("bytes/" + s.Name)
+		}
+		if s.Series > 0 {
+			n.recent = []byte("recent/" + s.Name)
 		}
 		for j, ix := range s.Indexes {
 			n.orders = append(n.orders, s.Order(j))

@@ -50,6 +50,9 @@ func (tab *openTable) put(k, old, doc []byte) error {
 	if err := tab.bytes.Put(place, doc); err != nil {
 		return err
 	}
+	if tab.recent != nil {
+		return tab.putRecent(k, place)
+	}
 	return tab.primary.Put(k, place)
 }
 
@@ -57,6 +60,11 @@ func (tab *openTable) put(k, old, doc []byte) error {
 func (tab *openTable) delete(k, old []byte) error {
 	if tab.bytes != nil {
 		if err := tab.bytes.Delete(old); err != nil {
+			return err
+		}
+	}
+	if tab.recent != nil {
+		if there, err := tab.deleteRecent(k); there || err != nil {
 			return err
 		}
 	}

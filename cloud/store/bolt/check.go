@@ -80,9 +80,19 @@ func checkTable(ctx context.Context, tx *bbolt.Tx, s *store.Schema, f *faults) e
 	if s.Bytes {
 		at = newPlaces(tx, s)
 	}
-	c := primary.Cursor()
+	all := merge{settled: walk{c: primary.Cursor()}}
+	if s.Series > 0 {
+		if recent := tx.Bucket([]byte("recent/" + s.Name)); recent != nil {
+			all.recent = &recentWalk{series: walk{c: recent.Cursor()}}
+		}
+	}
 	n := 0
-	for k, doc := c.First(); k != nil; k, doc = c.Next() {
+	var last []byte
+	for k, doc := all.seek(span{}); k != nil; k, doc = all.next() {
+		if bytes.Compare(k, last) <= 0 && f.add("%s: the row at %x stands behind that at %x", s.Name, k, last) {
+			return nil
+		}
+		last = append(last[:0], k...)
 		if n++; n%1000 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -127,6 +137,9 @@ func checkTable(ctx context.Context, tx *bbolt.Tx, s *store.Schema, f *faults) e
 				}
 			}
 		}
+	}
+	if err := all.err(); err != nil {
+		f.add("%s: %w", s.Name, err)
 	}
 	if s.Bytes {
 		at.end(f)

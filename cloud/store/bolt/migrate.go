@@ -12,7 +12,10 @@ import (
 )
 
 // format is the version of the file's layout.
-const format = "2"
+const format = "3"
+
+// before is the last layout that is one of today's: no table had series.
+const before = "2"
 
 var (
 	metaBucket  = []byte("meta")
@@ -27,6 +30,7 @@ type shape struct {
 	Key     []column            `json:"key"`
 	Indexes map[string][]column `json:"indexes"`
 	Bytes   bool                `json:"bytes,omitempty"`
+	Series  int                 `json:"series,omitempty"`
 }
 
 type column struct {
@@ -54,7 +58,7 @@ func (db *DB) migrate() error {
 		}
 		meta := tx.Bucket(metaBucket)
 		switch have := meta.Get(formatKey); {
-		case have == nil:
+		case have == nil, string(have) == before:
 			return meta.Put(formatKey, []byte(format))
 		case string(have) != format:
 			return fmt.Errorf("%w: file has format %q, this program knows %q", store.ErrSchema, have, format)
@@ -74,7 +78,7 @@ func (db *DB) migrate() error {
 
 func (db *DB) migrateTable(n *tableNames) error {
 	s := n.schema
-	want := shape{Key: columnsOf(s.Key), Indexes: map[string][]column{}, Bytes: s.Bytes}
+	want := shape{Key: columnsOf(s.Key), Indexes: map[string][]column{}, Bytes: s.Bytes, Series: s.Series}
 	for _, ix := range s.Indexes {
 		want.Indexes[ix.Name] = columnsOf(ix.On)
 	}
@@ -89,12 +93,20 @@ func (db *DB) migrateTable(n *tableNames) error {
 			if !slices.Equal(have.Key, want.Key) || have.Bytes != want.Bytes {
 				return fmt.Errorf("%w: the file has key %v, declared is %v", store.ErrSchema, have.Key, want.Key)
 			}
+			if have.Series != 0 && have.Series != want.Series {
+				return fmt.Errorf("%w: the file has series of %d columns, declared are %d", store.ErrSchema, have.Series, want.Series)
+			}
 		}
 		if _, err := tx.CreateBucketIfNotExists(n.primary); err != nil {
 			return err
 		}
 		if n.bytes != nil {
 			if _, err := tx.CreateBucketIfNotExists(n.bytes); err != nil {
+				return err
+			}
+		}
+		if n.recent != nil {
+			if _, err := tx.CreateBucketIfNotExists(n.recent); err != nil {
 				return err
 			}
 		}

@@ -34,6 +34,8 @@ type openTable struct {
 	get     *bbolt.Cursor // for point reads: reusing it saves an allocation each
 	bytes   *bbolt.Bucket // of a table of blocks, else nil
 	at      *bbolt.Cursor // for reads of bytes
+	recent  *bbolt.Bucket // of a table with series, else nil
+	last    *bbolt.Cursor // for reads of recent
 	indexes []*bbolt.Bucket
 }
 
@@ -81,6 +83,10 @@ func (s *session) open(schema *store.Schema) (*openTable, error) {
 	if names.bytes != nil {
 		t.bytes = s.tx.Bucket(names.bytes)
 		primary.FillPercent, t.bytes.FillPercent = fillBlocks, fillBlocks
+	}
+	if names.recent != nil {
+		t.recent = s.tx.Bucket(names.recent)
+		t.last = t.recent.Cursor()
 	}
 	s.tables = t
 	return t, nil
@@ -135,7 +141,14 @@ func (t *txn) Get(s *store.Schema, key store.Key) ([]byte, error) {
 }
 
 // lookup returns the value at k, not nil, or nil.
-func (tab *openTable) lookup(k []byte) []byte { return seek(tab.get, k) }
+func (tab *openTable) lookup(k []byte) []byte {
+	if tab.recent != nil {
+		if place := tab.lookupRecent(k); place != nil {
+			return place
+		}
+	}
+	return seek(tab.get, k)
+}
 
 func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 	tab, err := t.table(s)

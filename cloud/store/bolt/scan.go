@@ -60,26 +60,53 @@ func successor(p []byte) []byte {
 	}
 }
 
-// seek puts c on the first key of the span in the direction of the scan.
-func (sp span) seek(c *bbolt.Cursor, reverse bool) (k, v []byte) {
-	if !reverse {
-		from := sp.lo
-		if bytes.Compare(sp.after, from) > 0 {
-			from = sp.after
-		}
-		if k, v = c.Seek(from); k != nil && bytes.Equal(k, sp.after) {
-			k, v = c.Next()
-		}
-		return k, v
+// from is where a scan begins that goes upwards; after is not part of it.
+func (sp span) from() []byte {
+	if bytes.Compare(sp.after, sp.lo) > 0 {
+		return sp.after
 	}
-	to := sp.hi
-	if sp.after != nil && bytes.Compare(sp.after, to) < 0 {
-		to = sp.after
+	return sp.lo
+}
+
+// to is below where a scan begins that goes downwards.
+func (sp span) to() []byte {
+	if sp.after != nil && bytes.Compare(sp.after, sp.hi) < 0 {
+		return sp.after
 	}
-	if k, _ = c.Seek(to); k == nil {
-		return c.Last()
+	return sp.hi
+}
+
+// walk goes through the keys of a bucket in one direction.
+type walk struct {
+	c       *bbolt.Cursor
+	reverse bool
+	k, v    []byte // where it is; k is nil at the end
+}
+
+// seek goes to the first key of the span.
+func (w *walk) seek(sp span) {
+	if w.reverse {
+		w.below(sp.to())
+	} else if w.k, w.v = w.c.Seek(sp.from()); w.k != nil && bytes.Equal(w.k, sp.after) {
+		w.next()
 	}
-	return c.Prev()
+}
+
+// below goes to the last key that is less than to.
+func (w *walk) below(to []byte) {
+	if w.k, w.v = w.c.Seek(to); w.k == nil {
+		w.k, w.v = w.c.Last()
+	} else {
+		w.k, w.v = w.c.Prev()
+	}
+}
+
+func (w *walk) next() {
+	if w.reverse {
+		w.k, w.v = w.c.Prev()
+	} else {
+		w.k, w.v = w.c.Next()
+	}
 }
 
 func (sp span) holds(k []byte) bool {
@@ -106,13 +133,15 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 	var (
 		skip     = len(t.tenant) + 1
 		writable = t.tx.Writable()
-		c        = bucket.Cursor()
-		k, v     = sp.seek(c, r.Reverse)
+		w        = merge{settled: walk{c: bucket.Cursor(), reverse: r.Reverse}}
 		n        int
 		row      []byte
 		here     []byte
 	)
-	for sp.holds(k) {
+	if tab.recent != nil {
+		w.recent = &recentWalk{series: walk{c: tab.recent.Cursor(), reverse: r.Reverse}}
+	}
+	for k, v := w.seek(sp); sp.holds(k); {
 		if ix >= 0 {
 			if row == nil {
 				row = make([]byte, 0, keyRoom)
@@ -143,12 +172,10 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 		switch {
 		case t.writes != seen:
 			sp.after = here
-			k, v = sp.seek(c, r.Reverse)
-		case r.Reverse:
-			k, v = c.Prev()
+			k, v = w.seek(sp)
 		default:
-			k, v = c.Next()
+			k, v = w.next()
 		}
 	}
-	return nil
+	return w.err()
 }

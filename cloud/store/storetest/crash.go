@@ -25,9 +25,9 @@ const (
 )
 
 // child writes until it is killed. Every transaction of a writer replaces its row "last" and inserts a row
-// of its own number and a job, so that half a transaction would show. What is committed is printed.
+// of its own number, a block and a job, so that half a transaction would show. What is committed is printed.
 func child(e Engine, place string) {
-	db, err := e.Open(place, Things, Samples)
+	db, err := e.Open(place, Things, Recordings)
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -67,6 +67,9 @@ func crashWrite(tx store.Tx, home string, n int64) error {
 	if err := Things.Insert(tx, &Thing{Home: home, N: n, State: "open", Due: noon, Tags: []string{"row"}}); err != nil {
 		return err
 	}
+	if err := Recordings.Insert(tx, []byte(home), home, "d", n, 0); err != nil {
+		return err
+	}
 	return store.Enqueue(tx, store.Job{Queue: home, ID: strconv.FormatInt(n, 10)})
 }
 
@@ -81,6 +84,19 @@ func crashCount(tx store.Tx, home string) (int64, error) {
 			return 0, fmt.Errorf("%s: row %d is missing", home, n)
 		}
 		n++
+	}
+	var blocks int64
+	for b, err := range Recordings.Scan(tx, store.Range{Prefix: store.Key{home}}) {
+		if err != nil {
+			return 0, err
+		}
+		if b.Key[2] != blocks || string(b.Bytes) != home {
+			return 0, fmt.Errorf("%s: block %d is %v with %q", home, blocks, b.Key, b.Bytes)
+		}
+		blocks++
+	}
+	if blocks != n {
+		return 0, fmt.Errorf("%s: %d rows but %d blocks", home, n, blocks)
 	}
 	var last int64
 	if v, err := Things.Get(tx, "last", int64(home[1])); err == nil {
@@ -105,7 +121,7 @@ func testCrash(t *testing.T, e Engine) {
 		if commits == 0 {
 			t.Fatalf("round %d: nothing was committed before the kill", round)
 		}
-		db, err := e.Open(place, Things, Samples)
+		db, err := e.Open(place, Things, Recordings)
 		if err != nil {
 			t.Fatalf("round %d: open after the kill: %v", round, err)
 		}

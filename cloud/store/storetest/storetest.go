@@ -62,6 +62,7 @@ func IsChild() bool { return os.Getenv(childEnv) != "" }
 func Run(t *testing.T, e Engine) {
 	t.Run("contract", func(t *testing.T) { testContract(t, e) })
 	t.Run("random histories", func(t *testing.T) { testModel(t, e) })
+	t.Run("series", func(t *testing.T) { testSeries(t, e) })
 	t.Run("concurrent histories", func(t *testing.T) { testHistories(t, e) })
 	t.Run("jobs", func(t *testing.T) { testJobs(t, e) })
 	t.Run("tenants", func(t *testing.T) { testTenants(t, e) })
@@ -158,7 +159,7 @@ var unknown = store.NewTable("unknown", store.Spec[Thing]{
 // open opens the store at a new place, closed when the test ends.
 func open(t testing.TB, e Engine) store.DB {
 	t.Helper()
-	return openAt(t, e, e.New(t), Things, Samples)
+	return openAt(t, e, e.New(t), Things, Samples, Recordings)
 }
 
 func openAt(t testing.TB, e Engine, place string, tables ...store.Declared) store.DB {

@@ -44,7 +44,15 @@ func enqueue(t *testing.T, db store.DB, ids ...string) {
 // start runs a runner until the returned function is called, which waits for it.
 func start(t *testing.T, db store.Jobs, owner string, h effects.Handler) (stop func()) {
 	t.Helper()
-	r, err := effects.New(effects.Options{Jobs: db, Owner: owner, Handlers: map[string]effects.Handler{"mail": h}})
+	_, stop = run(t, effects.Options{Jobs: db, Owner: owner}, h)
+	return stop
+}
+
+// run is start with options, to which it adds the handler.
+func run(t *testing.T, opts effects.Options, h effects.Handler) (r *effects.Runner, stop func()) {
+	t.Helper()
+	opts.Handlers = map[string]effects.Handler{"mail": h}
+	r, err := effects.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +63,7 @@ func start(t *testing.T, db store.Jobs, owner string, h effects.Handler) (stop f
 			t.Error(err)
 		}
 	})
-	return func() { cancel(); wg.Wait() }
+	return r, func() { cancel(); wg.Wait() }
 }
 
 func dead(t *testing.T, db store.DB) []store.Job {
@@ -79,7 +87,6 @@ func waiting(t *testing.T, db store.DB) []store.Job {
 func TestEveryJobIsDoneAndThenGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		var ids []string
 		for i := range 100 {
 			ids = append(ids, fmt.Sprint(i))
@@ -108,7 +115,6 @@ func TestEveryJobIsDoneAndThenGone(t *testing.T) {
 func TestAPoisonJobBacksOffAndEndsOnTheDeadList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		enqueue(t, db, "poison", "good")
 		var runs []time.Time
 		var good atomic.Int32
@@ -155,7 +161,6 @@ func TestAPoisonJobBacksOffAndEndsOnTheDeadList(t *testing.T) {
 func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		enqueue(t, db, "a")
 		runs := 0
 		stop := start(t, db, "one", func(context.Context, store.Job) error {
@@ -179,7 +184,6 @@ func (crashed) Done(context.Context, store.Job) error                  { return 
 func TestAnotherInstanceTakesOverWithinTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		enqueue(t, db, "a")
 		begun := time.Now()
 		stopDying := start(t, crashed{db}, "dying", func(ctx context.Context, j store.Job) error { return nil })
@@ -201,7 +205,6 @@ func TestAnotherInstanceTakesOverWithinTenSeconds(t *testing.T) {
 func TestALongHandlerKeepsItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		enqueue(t, db, "a")
 		var runs atomic.Int32
 		h := func(context.Context, store.Job) error {
@@ -222,7 +225,6 @@ func TestALongHandlerKeepsItsLease(t *testing.T) {
 func TestStoppingHandsUnfinishedJobsOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		enqueue(t, db, "a")
 		stop := start(t, db, "one", func(ctx context.Context, _ store.Job) error {
 			<-ctx.Done()
@@ -240,7 +242,6 @@ func TestStoppingHandsUnfinishedJobsOverAtOnce(t *testing.T) {
 func TestAJobThatKillsItsProcessIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		enqueue(t, db, "a")
 		for range 12 { // claimed, never settled
 			if jobs, err := db.Claim(t.Context(), "mail", "victim", 1, time.Second); err != nil || len(jobs) != 1 {
@@ -263,21 +264,11 @@ func TestAJobThatKillsItsProcessIsGivenUp(t *testing.T) {
 func TestWakeDoesNotWaitForThePoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		done := make(chan time.Time, 1)
-		r, err := effects.New(effects.Options{
-			Jobs: db, Owner: "one", Poll: time.Hour,
-			Handlers: map[string]effects.Handler{"mail": func(context.Context, store.Job) error {
-				done <- time.Now()
-				return nil
-			}},
+		r, stop := run(t, effects.Options{Jobs: db, Owner: "one", Poll: time.Hour}, func(context.Context, store.Job) error {
+			done <- time.Now()
+			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = r.Run(ctx) })
 		time.Sleep(time.Minute)
 		begun := time.Now()
 		enqueue(t, db, "a")
@@ -285,30 +276,19 @@ func TestWakeDoesNotWaitForThePoll(t *testing.T) {
 		if took := (<-done).Sub(begun); took > time.Second {
 			t.Errorf("took %v", took)
 		}
-		cancel()
-		wg.Wait()
+		stop()
 	})
 }
 
 func TestNothingIsDoneByAClockThatIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := open(t)
-		defer db.Close()
 		var steady atomic.Bool
 		done := make(chan time.Time, 1)
-		r, err := effects.New(effects.Options{
-			Jobs: db, Owner: "one", Steady: steady.Load,
-			Handlers: map[string]effects.Handler{"mail": func(context.Context, store.Job) error {
-				done <- time.Now()
-				return nil
-			}},
+		r, stop := run(t, effects.Options{Jobs: db, Owner: "one", Steady: steady.Load}, func(context.Context, store.Job) error {
+			done <- time.Now()
+			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = r.Run(ctx) })
 		enqueue(t, db, "a")
 		r.Wake("mail")
 		time.Sleep(time.Minute)
@@ -317,7 +297,6 @@ func TestNothingIsDoneByAClockThatIsNotBelieved(t *testing.T) {
 		if at := <-done; at.Before(right) {
 			t.Errorf("done %s before the clock was right", right.Sub(at))
 		}
-		cancel()
-		wg.Wait()
+		stop()
 	})
 }

@@ -1,9 +1,9 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
-import { sample } from "./sample/server";
+import { sample } from "./sample/server.ts";
 
 // `npm run dev` serves the pages with hot reload and hands the API to a running hearth-cloud.
-const cloud = process.env.HEARTH_CLOUD ?? "https://localhost:8443";
+const cloud = process.env.HEARTH_CLOUD ?? "http://127.0.0.1:8080";
 
 export default defineConfig(({ mode }) => ({
   plugins: [react(), ...(mode === "sample" ? [sample()] : [])],

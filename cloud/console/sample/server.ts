@@ -1,5 +1,5 @@
 import type { Plugin } from "vite";
-import * as data from "./data";
+import * as data from "./data.ts";
 
 /** Answers the reads of the pages from data.ts, and takes every write without effect. */
 export function sample(): Plugin {

@@ -46,10 +46,16 @@ func Of(tx store.Tx, home string, since time.Time, limit int) ([]cloud.Notice, e
 	return out, nil
 }
 
+// ticketTaken says that a person opened a ticket: the hub found nothing, and nothing was tried.
+const ticketTaken = "ticket.taken"
+
 // Tell is the reaction to what a customer should learn: it puts a notice into the inbox, and the entry that
 // says so on the timeline.
 func Tell(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	key := string(e.Kind)
+	if e.Kind == cloud.KindTicketOpened && e.Actor.Type == cloud.RefStaff {
+		key = ticketTaken
+	}
 	switch {
 	case !texts().Has("title." + key):
 		return nil, errors.New("notify has no words for " + key)
@@ -58,10 +64,7 @@ func Tell(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	case (e.Kind == cloud.KindTicketOpened || e.Kind == cloud.KindTicketClosed) && e.Subject(cloud.RefProblem) != "":
 		return nil, nil // the customer hears of the problem, once, and not of its paperwork too
 	}
-	n := cloud.Notice{ID: "notice-" + noDots(e.ID), Home: e.Home, Key: key, Args: e.Args, At: e.At, Entry: e.ID, Resolved: true}
-	if e.Kind == cloud.KindTicketOpened {
-		n.Resolved = false
-	}
+	n := cloud.Notice{ID: "notice-" + noDots(e.ID), Home: e.Home, Key: key, Args: e.Args, At: e.At, Entry: e.ID, Resolved: e.Kind != cloud.KindTicketOpened}
 	if err := notices.Put(tx, &n); err != nil {
 		return nil, err
 	}
@@ -78,7 +81,7 @@ func Tell(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	out := []cloud.Entry{told}
 	if e.Kind == cloud.KindTicketClosed {
 		return out, resolve(tx, e.Home, func(n *cloud.Notice) bool {
-			return n.Key == string(cloud.KindTicketOpened) && n.Args["ticket"] == e.Args["ticket"]
+			return n.Args["ticket"] == e.Args["ticket"]
 		})
 	}
 	return out, nil
@@ -168,6 +171,9 @@ func Text(lang string, n *cloud.Notice) (title, text string) {
 	args := map[string]string{}
 	for k, v := range n.Args {
 		args[k] = v
+	}
+	if s := protocol.Segment(args["segment"]); s == protocol.SegmentUnknown || s == protocol.SegmentNone {
+		delete(args, "segment")
 	}
 	return texts().Say(lang, "title."+n.Key, args), texts().Say(lang, "text."+n.Key, args)
 }

@@ -25,7 +25,7 @@ function merge(inbox: Inbox): Item[] {
   // A promise is told by a notice too; once is enough.
   const told = (message: InboxMessage) => message.from === "us" && inbox.notices.some((notice) => notice.text.includes(message.text));
   const messages = inbox.messages.filter((message) => !told(message)).map((message, i) => ({ at: Date.parse(message.at), id: `m${i}-${message.at}`, message }));
-  return [...notices, ...messages].sort((a, b) => a.at - b.at);
+  return [...messages, ...notices].sort((a, b) => a.at - b.at); // what was said comes before what followed at once
 }
 
 function NoticeCard({ notice }: { notice: Notice }) {

@@ -39,6 +39,9 @@ export const useNoteTicket = () =>
     "entries",
   );
 
+export const useKeepPromise = () =>
+  useWrite((contact: string) => api.POST("/v1/contacts/{contact}/kept", { params: { path: { contact } } }), "customer");
+
 export interface NewContact {
   channel: "phone" | "email" | "chat" | "app";
   from: string;

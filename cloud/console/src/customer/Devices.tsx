@@ -30,7 +30,7 @@ export function Devices({ home }: { home: HomeView }) {
               <strong>{device.name}</strong>
               <small>
                 <Dot tone={device.online ? "good" : "bad"} />
-                {device.online ? t("devices.online") : t("devices.offline")} {device.since && <When at={device.since} show="clock" />}
+                {device.since ? <>{t(device.online ? "devices.online" : "devices.offline")} <When at={device.since} show="clock" /></> : t("devices.never")}
               </small>
             </span>
           </button>

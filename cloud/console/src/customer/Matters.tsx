@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { IconHourglass } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
-import { useCloseTicket, useNoteTicket } from "../api/mutations";
+import { useCloseTicket, useKeepPromise, useNoteTicket } from "../api/mutations";
 import type { CustomerView, Outage, PromiseView, Ticket } from "../api/types";
 import { Empty } from "../components/States";
 import { SegmentTag, Tag, TicketTag } from "../components/Status";
@@ -72,6 +72,7 @@ export function Matters({ view, home, outage, tickets }: { view: CustomerView; h
 
 function PromiseLine({ promise }: { promise: PromiseView }) {
   const { t } = useI18n();
+  const keep = useKeepPromise();
   const late = Date.parse(promise.due) < useNow();
   return (
     <div className={styles.promise} data-late={late}>
@@ -81,6 +82,7 @@ function PromiseLine({ promise }: { promise: PromiseView }) {
         <br />
         <small>{late ? t("matters.late") : t("matters.due")} <When at={promise.due} show="both" /></small>
       </span>
+      <Button size="compact-xs" variant="default" loading={keep.isPending} onClick={() => keep.mutate(promise.contact)}>{t("matters.kept")}</Button>
     </div>
   );
 }

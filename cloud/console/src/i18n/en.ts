@@ -37,7 +37,7 @@ const en = {
   "story.problem": "Known problem: {cohort}",
   "story.running": "Running: {plan}", "story.worked": "Helped: {plan}", "story.undone": "Did not help, undone: {plan}", "story.failed": "Not carried out: {plan}",
 
-  "devices.title": "Devices", "devices.none": "No devices in this home", "devices.online": "Online since", "devices.offline": "Offline since",
+  "devices.title": "Devices", "devices.none": "No devices in this home", "devices.online": "Online since", "devices.offline": "Offline since", "devices.never": "Not connected yet",
   "devices.model": "Model", "devices.firmware": "Firmware", "devices.seen": "Last heard", "devices.id": "Device id",
   "devices.span": "Stretch of time", "devices.span.quarter": "15 min", "devices.span.sixhours": "6 hours", "devices.span.week": "7 days",
   "devices.nosignal": "No measurements yet", "chart.none": "Nothing measured", "chart.peak": "peak {value}",
@@ -51,7 +51,7 @@ const en = {
 
   "matters.title": "Matters and contacts", "matters.promises": "Promised", "matters.tickets": "Open tickets", "matters.noticket": "No open ticket",
   "matters.problems": "Known problems", "matters.since": "since", "matters.contacts": "Contacts", "matters.nocontact": "They have not been in touch yet",
-  "matters.promised": "Promised: {text}", "matters.due": "due", "matters.late": "overdue since", "matters.opened": "opened",
+  "matters.promised": "Promised: {text}", "matters.due": "due", "matters.late": "overdue since", "matters.kept": "Done", "matters.opened": "opened",
   "matters.close": "Solve", "matters.close.title": "Solve the ticket", "matters.close.label": "What solved it?",
   "matters.remark": "Note", "matters.remark.title": "Note on the ticket", "matters.remark.label": "What should colleagues know?",
 

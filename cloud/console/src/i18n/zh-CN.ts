@@ -39,7 +39,7 @@ const zhCN: Messages = {
   "story.problem": "已知问题：{cohort}",
   "story.running": "进行中：{plan}", "story.worked": "已奏效：{plan}", "story.undone": "无效，已还原：{plan}", "story.failed": "未能执行：{plan}",
 
-  "devices.title": "设备", "devices.none": "家中没有设备", "devices.online": "上线于", "devices.offline": "离线于",
+  "devices.title": "设备", "devices.none": "家中没有设备", "devices.online": "上线于", "devices.offline": "离线于", "devices.never": "尚未连接",
   "devices.model": "型号", "devices.firmware": "固件", "devices.seen": "最近通信", "devices.id": "设备编号",
   "devices.span": "时间范围", "devices.span.quarter": "15 分钟", "devices.span.sixhours": "6 小时", "devices.span.week": "7 天",
   "devices.nosignal": "还没有测量数据", "chart.none": "没有测量值", "chart.peak": "峰值 {value}",
@@ -53,7 +53,7 @@ const zhCN: Messages = {
 
   "matters.title": "事项与联系记录", "matters.promises": "已承诺", "matters.tickets": "未结工单", "matters.noticket": "没有未结工单",
   "matters.problems": "已知问题", "matters.since": "开始于", "matters.contacts": "联系记录", "matters.nocontact": "客户还没有联系过我们",
-  "matters.promised": "已承诺：{text}", "matters.due": "期限", "matters.late": "已逾期", "matters.opened": "建立于",
+  "matters.promised": "已承诺：{text}", "matters.due": "期限", "matters.late": "已逾期", "matters.kept": "已完成", "matters.opened": "建立于",
   "matters.close": "解决", "matters.close.title": "解决工单", "matters.close.label": "是怎么解决的？",
   "matters.remark": "备注", "matters.remark.title": "工单备注", "matters.remark.label": "同事需要了解什么？",
 

@@ -39,7 +39,7 @@ const zhTW: Messages = {
   "story.problem": "已知問題：{cohort}",
   "story.running": "進行中：{plan}", "story.worked": "已奏效：{plan}", "story.undone": "無效，已還原：{plan}", "story.failed": "未能執行：{plan}",
 
-  "devices.title": "裝置", "devices.none": "家中沒有裝置", "devices.online": "上線於", "devices.offline": "離線於",
+  "devices.title": "裝置", "devices.none": "家中沒有裝置", "devices.online": "上線於", "devices.offline": "離線於", "devices.never": "尚未連線",
   "devices.model": "型號", "devices.firmware": "韌體", "devices.seen": "最近通訊", "devices.id": "裝置編號",
   "devices.span": "時間範圍", "devices.span.quarter": "15 分鐘", "devices.span.sixhours": "6 小時", "devices.span.week": "7 天",
   "devices.nosignal": "還沒有量測資料", "chart.none": "沒有量測值", "chart.peak": "峰值 {value}",
@@ -53,7 +53,7 @@ const zhTW: Messages = {
 
   "matters.title": "事項與聯絡紀錄", "matters.promises": "已承諾", "matters.tickets": "未結案件", "matters.noticket": "沒有未結案件",
   "matters.problems": "已知問題", "matters.since": "開始於", "matters.contacts": "聯絡紀錄", "matters.nocontact": "客戶還沒有聯絡過我們",
-  "matters.promised": "已承諾：{text}", "matters.due": "期限", "matters.late": "已逾期", "matters.opened": "建立於",
+  "matters.promised": "已承諾：{text}", "matters.due": "期限", "matters.late": "已逾期", "matters.kept": "已完成", "matters.opened": "建立於",
   "matters.close": "解決", "matters.close.title": "解決案件", "matters.close.label": "是怎麼解決的？",
   "matters.remark": "備註", "matters.remark.title": "案件備註", "matters.remark.label": "同事需要了解什麼？",
 

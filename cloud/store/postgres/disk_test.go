@@ -42,7 +42,16 @@ func volume(t *testing.T, megabytes int64) (dir string) {
 	}
 	run("mkfs.ext4", "-q", "-m", "0", image)
 	run("mount", "-o", "loop", image, dir)
-	t.Cleanup(func() { run("umount", dir) })
+	t.Cleanup(func() {
+		// The processes of a server that was killed see it only after a moment.
+		err := unix.Unmount(dir, 0)
+		for end := time.Now().Add(10 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(end); err = unix.Unmount(dir, 0) {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

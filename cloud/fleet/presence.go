@@ -70,8 +70,13 @@ type Presence struct{ Log Append }
 
 // Home returns the home of a device, or store.ErrNotFound.
 func (Presence) Home(tx store.Tx, device string) (string, error) {
-	d, err := Device(tx, device)
-	return d.Home, err
+	for key, err := range devices.Keys(tx, store.Range{Index: "by_device", Prefix: store.Key{device}, Limit: 1}) {
+		if err != nil {
+			return "", err
+		}
+		return key[0].(string), nil
+	}
+	return "", store.ErrNotFound
 }
 
 // Online returns a page of the devices that are kept as there.

@@ -125,3 +125,6 @@ func (b *Blocks) Scan(tx Tx, r Range) iter.Seq2[Block, error] {
 		}
 	}
 }
+
+// Keys is Scan for who needs no more than the keys: the bytes are not read.
+func (b *Blocks) Keys(tx Tx, r Range) iter.Seq2[Key, error] { return keys(tx, &b.s, r) }

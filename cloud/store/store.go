@@ -118,6 +118,7 @@ type Rows interface {
 	Delete(s *Schema, key Key) error
 	// Scan calls yield in order for each row in the range until it returns false. pos is the row's place
 	// in the order, as Range.After takes it; pos and doc are valid until yield returns. yield may write.
+	// doc may be nil when the range says KeysOnly.
 	Scan(s *Schema, r Range, yield func(pos, doc []byte) bool) error
 	Enqueue(j Job) error
 	Cancel(queue, id string) error

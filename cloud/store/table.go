@@ -120,6 +120,9 @@ func (t *Table[T]) Scan(tx Tx, r Range) iter.Seq2[T, error] {
 	}
 }
 
+// Keys is Scan for who needs no more than the primary keys: the documents are not read.
+func (t *Table[T]) Keys(tx Tx, r Range) iter.Seq2[Key, error] { return keys(tx, &t.s, r) }
+
 // Page returns up to r.Limit documents (50 when it is 0) and the cursor for the next page, "" at the end.
 func (t *Table[T]) Page(tx Tx, r Range) (page []T, next Cursor, err error) {
 	limit := r.Limit
@@ -164,6 +167,34 @@ type Range struct {
 	Reverse bool   // last to first, within the same bounds
 	Limit   int    // at most so many rows; 0: no limit
 	After   Cursor // begin behind the last row of an earlier page of the same range
+
+	keysOnly bool
+}
+
+// KeysOnly tells an engine that no documents are asked for: Scan may yield nil instead.
+func (r Range) KeysOnly() bool { return r.keysOnly }
+
+// keys goes through the primary keys of a range.
+func keys(tx Tx, s *Schema, r Range) iter.Seq2[Key, error] {
+	return func(yield func(Key, error) bool) {
+		r.keysOnly = true
+		ix, err := s.Index(r.Index)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		order := s.Order(ix)
+		before := order[:len(order)-len(s.Key)]
+		var bad error
+		err = tx.Rows().Scan(s, r, func(pos, _ []byte) bool {
+			var key Key
+			key, _, bad = CutKey(SkipKey(pos, before), s.Key)
+			return bad == nil && yield(key, nil)
+		})
+		if err = errors.Join(bad, err); err != nil {
+			yield(nil, err)
+		}
+	}
 }
 
 // Cursor is a place in a range, opaque, safe in a URL, and the same on every engine. It names no tenant:

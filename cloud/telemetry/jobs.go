@@ -118,11 +118,11 @@ func (j Jobs) Forget(ctx context.Context, job store.Job) error {
 	err = j.DB.Update(ctx, job.Tenant, func(tx store.Tx) error {
 		if j.now().Sub(to) >= j.Keep.blocks() {
 			var old []store.Key
-			for b, err := range runs.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: from, To: to, Limit: forgetAtOnce}) {
+			for key, err := range runs.Keys(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: from, To: to, Limit: forgetAtOnce}) {
 				if err != nil {
 					return err
 				}
-				old = append(old, b.Key)
+				old = append(old, key)
 			}
 			for _, k := range old {
 				if err := runs.Delete(tx, k...); err != nil {
@@ -136,15 +136,11 @@ func (j Jobs) Forget(ctx context.Context, job store.Job) error {
 		if j.now().Sub(to) < j.Keep.hours() {
 			return nil
 		}
-		var old []time.Time
-		for h, err := range hours.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: from, To: to}) {
-			if err != nil {
-				return err
+		for key, err := range hours.Keys(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: from, To: to}) {
+			if err == nil {
+				err = hours.Delete(tx, key...)
 			}
-			old = append(old, h.Begins)
-		}
-		for _, begins := range old {
-			if err := hours.Delete(tx, s.Home, s.Device, begins); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -177,7 +173,7 @@ func (j Jobs) again(ctx context.Context, job store.Job, s span) error {
 // next says when the day has to be looked at again; left is false when nothing is left of it.
 func (j Jobs) next(tx store.Tx, s span) (due time.Time, left bool, err error) {
 	to := s.Begins.Add(day)
-	for _, err := range runs.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: s.Begins, To: to, Limit: 1}) {
+	for _, err := range runs.Keys(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: s.Begins, To: to, Limit: 1}) {
 		if err != nil {
 			return due, false, err
 		}
@@ -187,7 +183,7 @@ func (j Jobs) next(tx store.Tx, s span) (due time.Time, left bool, err error) {
 		}
 		return due, true, nil
 	}
-	for _, err := range hours.Scan(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: s.Begins, To: to, Limit: 1}) {
+	for _, err := range hours.Keys(tx, store.Range{Prefix: store.Key{s.Home, s.Device}, From: s.Begins, To: to, Limit: 1}) {
 		return to.Add(j.Keep.hours()), true, err
 	}
 	return due, false, nil

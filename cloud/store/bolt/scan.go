@@ -132,6 +132,7 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 	}
 	var (
 		skip     = len(t.tenant) + 1
+		keys     = r.KeysOnly()
 		writable = t.tx.Writable()
 		w        = merge{settled: walk{c: bucket.Cursor(), reverse: r.Reverse}}
 		n        int
@@ -142,7 +143,7 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 		w.recent = &recentWalk{series: walk{c: tab.recent.Cursor(), reverse: r.Reverse}}
 	}
 	for k, v := w.seek(sp); sp.holds(k); {
-		if ix >= 0 {
+		if ix >= 0 && !keys {
 			if row == nil {
 				row = make([]byte, 0, keyRoom)
 			}
@@ -152,7 +153,9 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 				return fmt.Errorf("%w: %s: index %s names a row that is not there", store.ErrCorrupt, s.Name, r.Index)
 			}
 		}
-		if v, err = tab.doc(v); err != nil {
+		if keys {
+			v = nil
+		} else if v, err = tab.doc(v); err != nil {
 			return err
 		}
 		seen := t.writes

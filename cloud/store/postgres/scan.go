@@ -69,10 +69,11 @@ type scan struct {
 	args    []any
 	after   []any // values of columns[prefix:]
 	reverse bool
+	keys    bool // no documents are asked for
 }
 
 func (tab *table) scan(tenant string, ix int, r store.Range) (*scan, error) {
-	q := &scan{tab: tab, index: ix, full: tab.schema.Order(ix), reverse: r.Reverse, args: []any{tenant}}
+	q := &scan{tab: tab, index: ix, full: tab.schema.Order(ix), reverse: r.Reverse, keys: r.KeysOnly(), args: []any{tenant}}
 	q.columns = unique(q.full)
 	q.where.WriteString("s.tenant = $1")
 	if ix >= 0 && tab.indexes[ix].where != "" {
@@ -189,12 +190,19 @@ func (q *scan) build(limit int) (sql string, args []any) {
 	}
 	from := q.tab.name + " s"
 	doc := "s." + q.tab.doc
-	if q.index >= 0 && q.tab.indexes[q.index].many {
+	many := q.index >= 0 && q.tab.indexes[q.index].many
+	if many {
+		from = q.tab.indexes[q.index].name + " s"
+	}
+	switch {
+	case q.keys:
+		doc = "null"
+	case many:
 		on := "d.tenant = s.tenant"
 		for _, c := range q.tab.schema.Key {
 			on += fmt.Sprintf(" and d.%s = s.%s", quote(c.Name), quote(c.Name))
 		}
-		from = fmt.Sprintf("%s s join %s d on %s", q.tab.indexes[q.index].name, q.tab.name, on)
+		from += fmt.Sprintf(" join %s d on %s", q.tab.name, on)
 		doc = "d." + q.tab.doc
 	}
 	sql = fmt.Sprintf("select %s from %s where %s", strings.Join(append(cols, doc), ", "), from, where)

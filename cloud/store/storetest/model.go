@@ -276,6 +276,19 @@ func compare(tx store.Tx, m model, r store.Range) error {
 		}
 		got = append(got, v)
 	}
+	at := 0
+	for key, err := range Things.Keys(tx, r) {
+		if err != nil {
+			return err
+		}
+		if at == len(want) || compareParts(key[0], want[at].Home) != 0 || compareParts(key[1], want[at].N) != 0 {
+			return fmt.Errorf("keys of %s limit %d: %v is number %d\nwant %v", describe(r), r.Limit, key, at, want)
+		}
+		at++
+	}
+	if at != len(want) {
+		return fmt.Errorf("keys of %s limit %d: %d, want %d", describe(r), r.Limit, at, len(want))
+	}
 	if !equal(got, want) {
 		return fmt.Errorf("scan %s limit %d:\n got %v\nwant %v", describe(r), r.Limit, got, want)
 	}

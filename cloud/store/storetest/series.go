@@ -186,6 +186,19 @@ func compareSeries(tx store.Tx, m recordings, r store.Range) error {
 		}
 		got = append(got, store.Block{Key: b.Key, Bytes: slices.Clone(b.Bytes)})
 	}
+	i := 0
+	for key, err := range Recordings.Keys(tx, r) {
+		if err != nil {
+			return err
+		}
+		if i == len(got) || fmt.Sprintf("%q", key) != fmt.Sprintf("%q", got[i].Key) {
+			return fmt.Errorf("keys of %s limit %d: %q is number %d of %s", describe(r), r.Limit, key, i, list(got))
+		}
+		i++
+	}
+	if i != len(got) {
+		return fmt.Errorf("keys of %s limit %d: %d, but %d rows", describe(r), r.Limit, i, len(got))
+	}
 	if want := list(m.scan(r)); list(got) != want {
 		return fmt.Errorf("scan %s limit %d:\n got %s\nwant %s", describe(r), r.Limit, list(got), want)
 	}

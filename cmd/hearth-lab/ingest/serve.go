@@ -99,16 +99,9 @@ type door struct {
 	db       store.DB
 }
 
-type registry struct{}
-
-func (registry) Home(tx store.Tx, device string) (string, error) {
-	d, err := fleet.Device(tx, device)
-	return d.Home, err
-}
-
 func (d door) Connected(s *broker.Session) error {
 	return d.db.View(d.ctx, s.Tenant, func(tx store.Tx) error {
-		_, err := registry{}.Home(tx, s.Device)
+		_, err := fleet.Presence{}.Home(tx, s.Device)
 		return err
 	})
 }
@@ -172,7 +165,7 @@ func serveHearthline(ctx context.Context, dir string, devices int, secure bool) 
 		return err
 	}
 	d.pipeline, err = ingest.New(ingest.Options{
-		DB: db, Devices: registry{}, Timeline: timeline.New(nil), Telemetry: telemetry.Keeper{}, Logger: log,
+		DB: db, Devices: fleet.Presence{}, Timeline: timeline.New(nil), Telemetry: telemetry.Keeper{}, Logger: log,
 		Ack: func(tenant, device string, a protocol.Ack) {
 			if p, err := protocol.Marshal(&a); err == nil {
 				b.Send(tenant, device, protocol.DownAck, p)

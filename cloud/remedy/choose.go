@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -143,4 +144,60 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// choose returns the best fix that was not tried, or a reason why there is none.
+func (r *Remedy) choose(tx store.Tx, c *episode) (p signed, choice map[string]string, reason string, err error) {
+	plans := r.Plans[tx.Tenant()]
+	if plans == nil {
+		return p, nil, "no_plan", nil
+	}
+	metrics := c.Metrics
+	if len(c.Focus) > 0 {
+		metrics = c.Focus
+	}
+	fits := plans.fitting(metrics, r.now())
+	if len(fits) == 0 {
+		return p, nil, "no_plan", nil
+	}
+	if len(c.Tried) >= MaxFixes {
+		return p, nil, "all_tried", nil
+	}
+	failed, err := r.failed(tx, c)
+	if err != nil {
+		return p, nil, "", err
+	}
+	last, err := r.Latest(tx, c.Home, c.Device)
+	if err != nil {
+		return p, nil, "", err
+	}
+	reason = "no_choice"
+	for _, p := range fits {
+		for _, choice := range choices(&p.Plan, last) {
+			if slices.Contains(failed, attempt{p.ID, describe(choice), true}) {
+				reason = "all_tried"
+				continue
+			}
+			return p, choice, "", nil
+		}
+	}
+	return p, nil, reason, nil
+}
+
+// failed lists what was tried in vain: in this case, or on this device not long ago.
+func (r *Remedy) failed(tx store.Tx, c *episode) (out []attempt, err error) {
+	for _, t := range c.Tried {
+		out = append(out, attempt{t.Plan, t.Choice, true}) // tried is enough, within one case
+	}
+	for old, err := range episodes.Scan(tx, store.Range{Prefix: store.Key{c.Home, c.Device}, From: r.now().Add(-FailureMemory)}) {
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range old.Tried {
+			if t.Failed {
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
 }

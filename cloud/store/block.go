@@ -93,6 +93,10 @@ func (b *Blocks) Put(tx Tx, data []byte, key ...any) error {
 	return tx.Rows().Put(&b.s, &Block{key, data}, data, false)
 }
 
+// Room returns an empty slice with room for n bytes, for a block that is put in this transaction. It is the
+// engine's again when the transaction ends, which may use the same memory for the next one.
+func (b *Blocks) Room(tx Tx, n int) []byte { return tx.Rows().Room(n) }
+
 // Insert is Put that returns ErrExists when a block with this key is there.
 func (b *Blocks) Insert(tx Tx, data []byte, key ...any) error {
 	return tx.Rows().Put(&b.s, &Block{key, data}, data, true)

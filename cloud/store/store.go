@@ -120,6 +120,8 @@ type Rows interface {
 	// in the order, as Range.After takes it; pos and doc are valid until yield returns. yield may write.
 	// doc may be nil when the range says KeysOnly.
 	Scan(s *Schema, r Range, yield func(pos, doc []byte) bool) error
+	// Room returns an empty slice with room for n bytes, which is the engine's again when the transaction ends.
+	Room(n int) []byte
 	Enqueue(j Job) error
 	Cancel(queue, id string) error
 }

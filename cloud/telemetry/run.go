@@ -61,8 +61,8 @@ func putRuns(tx store.Tx, bs []cloud.Block) error {
 	for i := range bs {
 		size += maxHead + len(bs[i].Bytes)
 	}
-	buf := make([]byte, 0, size) // the store keeps parts of it until the transaction ends
-	var home, device any         // parts of the keys, boxed once
+	buf := runs.Room(tx, size)
+	var home, device any // parts of the keys, boxed once
 	if len(bs) > 0 {
 		home, device = bs[0].Home, bs[0].Device
 	}

@@ -52,6 +52,7 @@ type DB struct {
 	tables map[*store.Schema]int
 	names  []tableNames
 	room   *room
+	values arena // of the writer
 
 	mu       sync.RWMutex // held to send, so that Close knows when the last request is in
 	closed   bool

@@ -20,6 +20,8 @@ import (
 // to stay in the order of the keys is small, however large the blocks are. A place belongs to one row: a
 // block that is replaced keeps it, one that is deleted takes it along.
 
+const placeBytes = 8
+
 // doc is the document, or the block, of a row whose value is v.
 func (tab *openTable) doc(v []byte) ([]byte, error) {
 	if tab.bytes == nil {
@@ -46,7 +48,7 @@ func (tab *openTable) put(k, old, doc []byte) error {
 	if err != nil {
 		return err
 	}
-	place := binary.BigEndian.AppendUint64(nil, n)
+	place := binary.BigEndian.AppendUint64(tab.values.room(placeBytes), n)
 	if err := tab.bytes.Put(place, doc); err != nil {
 		return err
 	}

@@ -24,8 +24,6 @@ import (
 // small beside the page of 4 kB that it saves.
 const maxRecent = 16
 
-const placeBytes = 8
-
 var errRecent = fmt.Errorf("%w: recent rows make no sense", store.ErrCorrupt)
 
 // ref is a row of a series.
@@ -77,7 +75,7 @@ func (tab *openTable) lookupRecent(k []byte) []byte {
 func (tab *openTable) putRecent(k, place []byte) error {
 	series, rest := tab.cut(k)
 	was := seek(tab.last, series)
-	now := make([]byte, 0, len(was)+len(rest)+placeBytes+binary.MaxVarintLen16)
+	now := tab.values.room(len(was) + len(rest) + placeBytes + binary.MaxVarintLen16)
 	added, n := ref{rest, place}, 1
 	for r := range refs(was) {
 		if r.rest == nil {

@@ -20,6 +20,7 @@ type session struct {
 	key    []byte      // scratch, at first in room
 	keys   []store.Key // scratch
 	room   [keyRoom]byte
+	values *arena // what is written, until the commit; nil when nothing is
 }
 
 // keyRoom is what most keys fit into, so that making one allocates once or not at all.
@@ -32,6 +33,7 @@ type openTable struct {
 	names   *tableNames
 	primary *bbolt.Bucket
 	get     *bbolt.Cursor // for point reads: reusing it saves an allocation each
+	values  *arena
 	bytes   *bbolt.Bucket // of a table of blocks, else nil
 	at      *bbolt.Cursor // for reads of bytes
 	recent  *bbolt.Bucket // of a table with series, else nil
@@ -58,6 +60,10 @@ func (db *DB) begin(writable bool) (*session, error) {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	s := &session{db: db, tx: tx}
+	if writable { // of which there is one at a time
+		s.values = &db.values
+		s.values.reset()
+	}
 	s.key = s.room[:0]
 	return s, nil
 }
@@ -79,7 +85,7 @@ func (s *session) open(schema *store.Schema) (*openTable, error) {
 	}
 	names := &s.db.names[i]
 	primary := s.tx.Bucket(names.primary)
-	t := &openTable{next: s.tables, tx: s.tx, names: names, primary: primary, get: primary.Cursor()}
+	t := &openTable{next: s.tables, tx: s.tx, names: names, primary: primary, get: primary.Cursor(), values: s.values}
 	if names.bytes != nil {
 		t.bytes = s.tx.Bucket(names.bytes)
 		primary.FillPercent, t.bytes.FillPercent = fillBlocks, fillBlocks
@@ -122,6 +128,9 @@ func (t *txn) table(s *store.Schema) (*openTable, error) {
 	}
 	return t.session.open(s)
 }
+
+// Room implements store.Rows.
+func (t *txn) Room(n int) []byte { return t.values.room(n) }
 
 func (t *txn) start() []byte { return append(append(t.key[:0], t.tenant...), 0) }
 

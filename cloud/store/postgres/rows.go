@@ -57,6 +57,8 @@ func (t *txn) Get(s *store.Schema, key store.Key) (doc []byte, err error) {
 	return doc, err
 }
 
+func (*txn) Room(n int) []byte { return make([]byte, 0, n) }
+
 func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 	tab, err := t.table(s)
 	if err != nil {

@@ -85,13 +85,18 @@ func genSeriesRange(t *rapid.T) store.Range {
 	return r
 }
 
+// roomFor returns data in memory of the transaction.
+func roomFor(tx store.Tx, data []byte) []byte {
+	return append(Recordings.Room(tx, len(data)), data...)
+}
+
 // seriesOp does one thing to the store and to the model, and returns an error when they differ.
 type seriesOp func(tx store.Tx, m recordings) error
 
 func drawSeriesOp(t *rapid.T) seriesOp {
 	key := genKey(t)
 	id := fmt.Sprintf("%q", key)
-	data := []byte(rapid.SampledFrom([]string{"", "x", "yy"}).Draw(t, "bytes"))
+	data := []byte(rapid.SampledFrom([]string{"", "x", "yy", strings.Repeat("z", 5000)}).Draw(t, "bytes"))
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0, 1: // a run of them, so that a series gets long
 		home, device, from := key[0], key[1], key[2].(int64)
@@ -99,7 +104,7 @@ func drawSeriesOp(t *rapid.T) seriesOp {
 			for n := from; n < from+20; n++ {
 				k := store.Key{home, device, n, int64(0)}
 				m[fmt.Sprintf("%q", k)] = store.Block{Key: k, Bytes: data}
-				if err := Recordings.Put(tx, data, k...); err != nil {
+				if err := Recordings.Put(tx, roomFor(tx, data), k...); err != nil {
 					return err
 				}
 			}
@@ -108,12 +113,12 @@ func drawSeriesOp(t *rapid.T) seriesOp {
 	case 2, 3:
 		return func(tx store.Tx, m recordings) error {
 			m[id] = store.Block{Key: key, Bytes: data}
-			return Recordings.Put(tx, data, key...)
+			return Recordings.Put(tx, roomFor(tx, data), key...)
 		}
 	case 4:
 		return func(tx store.Tx, m recordings) error {
 			_, there := m[id]
-			err := Recordings.Insert(tx, data, key...)
+			err := Recordings.Insert(tx, roomFor(tx, data), key...)
 			if there != errors.Is(err, store.ErrExists) || !there && err != nil {
 				return fmt.Errorf("insert %s: %w, is there: %t", id, err, there)
 			}

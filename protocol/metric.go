@@ -13,6 +13,15 @@ type Metric struct {
 	Scale    int8       `cbor:"3,keyasint"` // decimal digits kept after the point, -6 to 9; quantisation is 10^-Scale
 }
 
+// String is the name with the instance in braces, where there is one: "dns.latency_ms{192.168.1.1}". Models and
+// recordings know a metric by it.
+func (m Metric) String() string {
+	if m.Instance == "" {
+		return m.Name
+	}
+	return m.Name + "{" + m.Instance + "}"
+}
+
 // MetricKind says how values relate to each other.
 type MetricKind uint8
 

@@ -118,11 +118,7 @@ func inOrder(rows []protocol.Sample) iter.Seq[Sample] {
 			n := names[r.Schema]
 			if n == nil {
 				for _, m := range r.Schema.Metrics {
-					name := m.Name
-					if m.Instance != "" {
-						name += "{" + m.Instance + "}"
-					}
-					n = append(n, name)
+					n = append(n, m.String())
 				}
 				names[r.Schema] = n
 			}

@@ -65,11 +65,7 @@ func (l *Live) Take(tenant, device string, s *protocol.Sample) risk.Risk {
 	if s.Schema != w.schema {
 		w.schema, w.handles = s.Schema, w.handles[:0]
 		for _, m := range s.Schema.Metrics {
-			name := m.Name
-			if m.Instance != "" {
-				name += "{" + m.Instance + "}"
-			}
-			w.handles = append(w.handles, w.o.Bind(name))
+			w.handles = append(w.handles, w.o.Bind(m.String()))
 		}
 	}
 	if s.Mono < w.mono {

@@ -85,7 +85,7 @@ func New(opts Options) (*Driver, error) {
 	}
 	d := &Driver{opts: opts, schema: schema, index: map[string]int{}, applied: map[string]applied{}}
 	for i, m := range opts.Trace.Metrics {
-		d.index[column(m)] = i
+		d.index[m.String()] = i
 	}
 	return d, nil
 }
@@ -305,7 +305,7 @@ func (d *Driver) Check(_ context.Context, c protocol.Check) (bool, error) {
 		}
 	}
 	if !known {
-		return false, argument("check.metric", "this device has no %s", column(protocol.Metric{Name: c.Metric, Instance: c.Instance}))
+		return false, argument("check.metric", "this device has no %s", protocol.Metric{Name: c.Metric, Instance: c.Instance})
 	}
 	return all, nil
 }

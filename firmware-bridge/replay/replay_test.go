@@ -235,7 +235,7 @@ func TestATraceComesBackFromItsFile(t *testing.T) {
 		for j, v := range row {
 			w, unit := got.Rows[i][j], math.Pow10(-max(int(trace.Metrics[j].Scale), 0))
 			if math.IsNaN(v) != math.IsNaN(w) || math.Abs(v-w) > unit*0.51 {
-				t.Fatalf("row %d, %s: %g came back as %g", i, column(trace.Metrics[j]), v, w)
+				t.Fatalf("row %d, %s: %g came back as %g", i, trace.Metrics[j], v, w)
 			}
 		}
 	}

@@ -80,7 +80,7 @@ func (s *Script) check(t *Trace) error {
 			return err
 		}
 		for _, m := range tr.Metrics {
-			if !slices.ContainsFunc(t.Metrics, func(has protocol.Metric) bool { return column(has) == m }) {
+			if !slices.ContainsFunc(t.Metrics, func(has protocol.Metric) bool { return has.String() == m }) {
 				return fmt.Errorf("script: %s.metrics: the trace has no column %s", name, m)
 			}
 		}

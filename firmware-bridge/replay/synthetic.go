@@ -132,7 +132,7 @@ func newGenerator(p Profile, seed uint64, wifi, lte bool) *generator {
 // put adds a column in the first row and a value in all.
 func (g *generator) put(name, instance string, v float64) {
 	if g.first {
-		m, _ := metricOf(column(protocol.Metric{Name: name, Instance: instance})) // names here are well formed
+		m, _ := metricOf(protocol.Metric{Name: name, Instance: instance}.String()) // names here are well formed
 		g.metrics = append(g.metrics, m)
 	}
 	g.values = append(g.values, v)

@@ -103,7 +103,7 @@ func (t *Trace) Write(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	out.WriteString("ts_ms")
 	for _, m := range t.Metrics {
-		out.WriteString("," + column(m))
+		out.WriteString("," + m.String())
 	}
 	for i, row := range t.Rows {
 		fmt.Fprintf(out, "\n%d", t.Times[i])
@@ -116,13 +116,6 @@ func (t *Trace) Write(w io.Writer) error {
 	}
 	out.WriteByte('\n')
 	return out.Flush()
-}
-
-func column(m protocol.Metric) string {
-	if m.Instance == "" {
-		return m.Name
-	}
-	return m.Name + "{" + m.Instance + "}"
 }
 
 // metricOf reads a column's name. Kind and scale follow from the name, as in the other drivers.

@@ -78,7 +78,7 @@ func (w *traceWriter) write(out io.Writer, s *protocol.Sample) error {
 		w.columns = append(w.columns, s.Schema.Metrics...)
 		b.WriteString("ts_ms")
 		for _, m := range w.columns {
-			b.WriteString("," + column(m))
+			b.WriteString("," + m.String())
 		}
 		b.WriteByte('\n')
 	}
@@ -102,13 +102,6 @@ func (w *traceWriter) write(out io.Writer, s *protocol.Sample) error {
 	b.WriteByte('\n')
 	_, err := io.WriteString(out, b.String())
 	return err
-}
-
-func column(m protocol.Metric) string {
-	if m.Instance == "" {
-		return m.Name
-	}
-	return m.Name + "{" + m.Instance + "}"
 }
 
 // runDiagnose runs in the hub: it prints the steps of a diagnosis as they come, and its verdict.

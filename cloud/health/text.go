@@ -4,7 +4,6 @@ import (
 	"embed"
 	"maps"
 	"math"
-	"sync"
 
 	"github.com/hearthline/hearthline/cloud/timeline"
 	"github.com/hearthline/hearthline/protocol"
@@ -13,13 +12,7 @@ import (
 //go:embed messages/*.json
 var messages embed.FS
 
-var texts = sync.OnceValue(func() *timeline.Texts {
-	t, err := timeline.LoadTexts(messages, "messages")
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	return t
-})
+var texts = timeline.Embedded(messages)
 
 // Text puts a reason in words, in a language of timeline.Languages.
 func Text(lang string, r Reason) string {

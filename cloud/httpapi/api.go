@@ -61,7 +61,8 @@ func New(opts Options) (*API, error) {
 		a.byID[r.id] = r
 	}
 	config := huma.DefaultConfig("Hearthline", opts.Version)
-	config.Info.Description = "The support plane of a smart-home vendor: who called, what their home reports, what was done about it, and why."
+	config.Info.Description = "The support plane of a smart-home vendor: who called, what their home reports, what was done about it, and why. " +
+		"Texts come in the asked language; a moment in one is RFC 3339, for the page to show in its reader's time zone."
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

@@ -152,7 +152,7 @@ type CallerView struct {
 // EntryView is a timeline entry with its summary.
 type EntryView struct {
 	cloud.Entry
-	Summary   string `json:"summary" doc:"one line in the asked language; a moment in it is RFC 3339, for the page to show in its reader's time zone"`
+	Summary   string `json:"summary" doc:"one line in the asked language"`
 	ActorName string `json:"actor_name"`
 }
 

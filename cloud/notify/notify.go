@@ -10,7 +10,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hearthline/hearthline/cloud"
@@ -145,13 +144,7 @@ func noDots(id protocol.EntryID) string { return strings.ReplaceAll(string(id), 
 //go:embed messages/*.json
 var messages embed.FS
 
-var texts = sync.OnceValue(func() *timeline.Texts {
-	t, err := timeline.LoadTexts(messages, "messages")
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	return t
-})
+var texts = timeline.Embedded(messages)
 
 // Tone says how a notice feels: "good", "info", "ask" or "bad".
 func Tone(n *cloud.Notice) string {

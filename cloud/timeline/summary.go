@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/protocol"
@@ -17,14 +16,7 @@ import (
 //go:embed messages/*.json
 var messages embed.FS
 
-// texts are loaded on first use; a test proves that they load.
-var texts = sync.OnceValue(func() *Texts {
-	t, err := LoadTexts(messages, "messages")
-	if err != nil {
-		panic(err) // the files are part of the program
-	}
-	return t
-})
+var texts = Embedded(messages)
 
 // Summary says in one line what an entry says, in one of Languages. The actor's name may be given where it
 // is known.

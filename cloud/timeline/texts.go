@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Languages are those in which the service speaks, the first being the one to fall back to.
@@ -43,6 +44,18 @@ func Language(tag string) string {
 //
 // It is safe for concurrent use.
 type Texts struct{ byLang map[string]map[string]string }
+
+// Embedded reads texts that are part of the program, in its folder messages, when they are first asked for; a
+// test of whoever has them proves that they can be read.
+func Embedded(files fs.FS) func() *Texts {
+	return sync.OnceValue(func() *Texts {
+		t, err := LoadTexts(files, "messages")
+		if err != nil {
+			panic(err)
+		}
+		return t
+	})
+}
 
 // LoadTexts reads {language}.json for each of Languages from a folder. Every language must have the same
 // keys, each with the same arguments, so that none can fall behind the others.

@@ -180,16 +180,30 @@ func TestALargeCommitOnAFullDiskIsRefusedWhole(t *testing.T) {
 	}
 }
 
-// turn is what transaction n of a writer does to its block: put it, replace it with a larger one, delete it.
+// turn is what transaction n of a writer does to its block, put it, replace it with a larger one, delete it,
+// and to its series, which gets longer.
 func turn(tx store.Tx, w int, n int64) error {
+	if err := runs.Put(tx, fmt.Append(nil, n), fmt.Sprint("w", w), n); err != nil {
+		return err
+	}
 	if n%3 == 2 {
 		return blobs.Delete(tx, w)
 	}
 	return blobs.Put(tx, bytes.Repeat([]byte{byte(n)}, 3000*int(n%3+1)), w)
 }
 
-// turned returns an error unless a writer's block is as n transactions leave it.
+// turned returns an error unless a writer's block and series are as n transactions leave them.
 func turned(tx store.Tx, w int, n int64) error {
+	length := int64(0)
+	for b, err := range runs.Scan(tx, store.Range{Prefix: store.Key{fmt.Sprint("w", w)}}) {
+		if err != nil || b.Key[1] != length || string(b.Bytes) != fmt.Sprint(length) {
+			return fmt.Errorf("writer %d: number %d of its series is %v with %q: %w", w, length, b.Key, b.Bytes, err)
+		}
+		length++
+	}
+	if length != n {
+		return fmt.Errorf("writer %d: after %d transactions its series has %d", w, n, length)
+	}
 	block, err := blobs.Get(tx, w)
 	if n%3 == 0 && errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -206,7 +220,7 @@ func cut(t *testing.T, v *volume, noSync bool) (lost, acked int) {
 	t.Helper()
 	const writers = 4
 	path := filepath.Join(v.dir, "store.db")
-	db, err := bolt.Open(bolt.Options{Path: path, NoSync: noSync}, notes, blobs)
+	db, err := bolt.Open(bolt.Options{Path: path, NoSync: noSync}, notes, blobs, runs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +269,7 @@ func cut(t *testing.T, v *volume, noSync bool) (lost, acked int) {
 	wg.Wait()
 	_ = db.Close() // whatever it says: the disk is gone
 	v.renew()
-	if db, err = bolt.Open(bolt.Options{Path: path}, notes, blobs); err != nil {
+	if db, err = bolt.Open(bolt.Options{Path: path}, notes, blobs, runs); err != nil {
 		if noSync {
 			return 1, 1 // nothing left to open: that is lost
 		}

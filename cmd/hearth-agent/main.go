@@ -11,26 +11,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/hearthline/hearthline/agent"
 	"github.com/hearthline/hearthline/agent/app"
 )
 
-// gcPercent keeps the heap near what is in use, about a megabyte: Go's default lets it grow to four before
-// it looks, and a hub has little memory and few allocations to pay for it.
-const gcPercent = 25
-
-// processors is how many the agent's own code may use at once. It sleeps nearly always; with more than one,
-// every wake-up wakes other threads that look for work, find none and sleep again, and that was half of the
-// processor time. What waits for the disk or the network waits outside of it.
-const processors = 1
-
 func main() {
-	debug.SetGCPercent(gcPercent)
-	runtime.GOMAXPROCS(processors)
+	frugal()
 	path := flag.String("config", "/etc/hearthline/agent.conf", "configuration file")
 	version := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()

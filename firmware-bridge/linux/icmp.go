@@ -118,7 +118,10 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 		}
 		return echo{}, errUnreachable // no route, no carrier
 	}
-	defer func() { _ = conn.Control(func(fd uintptr) { s.hear(int(fd), false) }) }()
+	defer func() {
+		_ = conn.Control(func(fd uintptr) { s.hear(int(fd), false) })
+		_ = s.file.SetDeadline(time.Time{}) // it would wake this process for nothing
+	}()
 	for {
 		var n int
 		var from unix.Sockaddr

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -124,10 +125,10 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 	}()
 	for {
 		var n int
-		var from unix.Sockaddr
+		var from syscall.Sockaddr
 		var recvErr error
 		if err := conn.Read(func(fd uintptr) bool {
-			n, from, recvErr = unix.Recvfrom(int(fd), in[:], 0)
+			n, from, recvErr = syscall.Recvfrom(int(fd), in[:], 0) // unix.Recvfrom also asks which protocol the socket has
 			return !errors.Is(recvErr, unix.EAGAIN)
 		}); err != nil {
 			if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -139,7 +140,7 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 			return echo{}, errUnreachable
 		}
 		a := echo{took: time.Since(sent)}
-		if sender, ok := from.(*unix.SockaddrInet4); ok {
+		if sender, ok := from.(*syscall.SockaddrInet4); ok {
 			a.from = netip.AddrFrom4(sender.Addr)
 		}
 		b := in[:n]

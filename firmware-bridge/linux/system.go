@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/hearthline/hearthline/firmware-bridge/linux/rtnl"
 	"golang.org/x/sys/unix"
@@ -15,12 +16,12 @@ import (
 
 // system reads the kernel's own figures. Files stay open and buffers are reused.
 type system struct {
-	stat, mem, snmp, uptime *os.File
-	disk                    string
-	zones                   []zone
-	buf                     []byte
-	busy, total             float64 // of /proc/stat at the last reading
-	reboot                  float64
+	stat, mem, snmp *os.File
+	disk            string
+	zones           []zone
+	buf             []byte
+	busy, total     float64 // of /proc/stat at the last reading
+	reboot          float64
 }
 
 type zone struct {
@@ -33,7 +34,7 @@ func openSystem(disk string) (*system, error) {
 	for _, f := range []struct {
 		to   **os.File
 		path string
-	}{{&s.stat, "/proc/stat"}, {&s.mem, "/proc/meminfo"}, {&s.snmp, "/proc/self/net/snmp"}, {&s.uptime, "/proc/uptime"}} {
+	}{{&s.stat, "/proc/stat"}, {&s.mem, "/proc/meminfo"}, {&s.snmp, "/proc/self/net/snmp"}} {
 		var err error
 		if *f.to, err = os.Open(f.path); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -50,7 +51,7 @@ func openSystem(disk string) (*system, error) {
 }
 
 func (s *system) close() (err error) {
-	for _, f := range []*os.File{s.stat, s.mem, s.snmp, s.uptime} {
+	for _, f := range []*os.File{s.stat, s.mem, s.snmp} {
 		if f != nil {
 			err = errors.Join(err, f.Close())
 		}
@@ -61,9 +62,11 @@ func (s *system) close() (err error) {
 	return err
 }
 
+// read returns what one read of the file gives: procfs makes the text anew for a read at its beginning, and more
+// than the buffer is not needed. os.File would ask once more, to see the end.
 func (s *system) read(f *os.File) []byte {
-	n, _ := f.ReadAt(s.buf, 0) // procfs makes it anew at every read; more than the buffer is not needed
-	return s.buf[:n]
+	n, _ := unix.Pread(int(f.Fd()), s.buf, 0)
+	return s.buf[:max(n, 0)]
 }
 
 // cpu is the share of time the processors were busy since the last call, NaN when too short to tell.
@@ -123,11 +126,11 @@ func (s *system) tcp() (out, again float64) {
 }
 
 func (s *system) up() float64 {
-	f := fields(s.read(s.uptime), 1)
-	if len(f) == 0 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
 		return math.NaN()
 	}
-	return number(f[0])
+	return time.Duration(t.Nano()).Seconds()
 }
 
 func (s *system) diskFree() float64 {

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // answer is what a resolver said. A name that does not exist is an answer too: the resolver works.
@@ -42,7 +45,7 @@ func query(ctx context.Context, resolver netip.Addr, name string, timeout time.D
 	if err != nil {
 		return answer{}, fmt.Errorf("name %q: %w", name, err)
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(resolver, 53)))
+	conn, err := dialResolver(resolver)
 	if err != nil {
 		return answer{}, errUnreachable
 	}
@@ -79,6 +82,32 @@ func query(ctx context.Context, resolver netip.Addr, name string, timeout time.D
 		}
 		return a, nil
 	}
+}
+
+// packets is a connected socket.
+type packets interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+}
+
+// dialResolver opens a socket that hears only the resolver, from a new port: an old one would keep the source
+// address that the hub had then. Nearly all resolvers of homes have IPv4 addresses; for those the general
+// net.DialUDP, with three more system calls, was 6 % of what the agent did.
+func dialResolver(resolver netip.Addr) (packets, error) {
+	resolver = resolver.Unmap()
+	if !resolver.Is4() {
+		return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(resolver, 53)))
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "dns")
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 53, Addr: resolver.As4()}); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func parseAnswer(b []byte, id uint16, name dnsmessage.Name) (a answer, ok bool) {

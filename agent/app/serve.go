@@ -66,21 +66,30 @@ func Serve(ctx context.Context, c *Config, log *slog.Logger) error {
 	return err
 }
 
-// settleAfter is when starting up is over: connected, first samples taken.
-const settleAfter = 20 * time.Second
+const (
+	settleAfter = 20 * time.Second  // starting up is over: connected, first samples taken
+	settleEvery = 100 * time.Second // less than the two minutes after which Go collects garbage anyway, so this is instead
+)
 
-// settle frees once what only starting up needed.
+// settle frees what only starting up needed, and from then on what an event, a batch or a fix did.
 func settle(ctx context.Context, log *slog.Logger) {
+	parts, err := program()
+	if err != nil {
+		log.Debug("memory of the program is not freed", "error", err)
+	}
 	t := time.NewTimer(settleAfter)
 	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-t.C:
-	}
-	debug.FreeOSMemory()
-	if err := trim(); err != nil {
-		log.Debug("memory of the start not freed", "error", err)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		t.Reset(settleEvery)
+		debug.FreeOSMemory()
+		if err := trim(parts); err != nil {
+			log.Debug("memory of the program is not freed", "error", err)
+		}
 	}
 }
 

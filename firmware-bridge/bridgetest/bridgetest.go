@@ -105,7 +105,7 @@ func (c Config) sample(t *testing.T) {
 		mono = s.Mono
 		now := map[string]float64{}
 		for i, m := range s.Schema.Metrics {
-			key, v := m.Name+"{"+m.Instance+"}", s.Values[i]
+			key, v := m.String(), s.Values[i]
 			if _, twice := now[key]; twice {
 				t.Errorf("%s is there twice", key)
 			}

@@ -14,12 +14,14 @@ import (
 	"io"
 	"log/slog"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hearthline/hearthline/agent"
 	"github.com/hearthline/hearthline/protocol"
+	"golang.org/x/sys/unix"
 )
 
 // ErrBusy is returned while another session runs: a home has one at a time.
@@ -127,7 +129,7 @@ func (s *Starter) Run(ctx context.Context, c *agent.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return fmt.Errorf("start assist: %w", err)
 	}
 	started, err := s.opts.Log.Event(within, &protocol.Event{
@@ -215,4 +217,13 @@ func (s *Starter) listen(ctx context.Context, r *running, out io.Reader, because
 		}
 	}
 	return reason
+}
+
+// start starts the program with the timer slack that Linux gives to all: it inherits that of the thread that
+// starts it, and a frugal agent's may have more, which would make a session stutter.
+func start(cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 50_000, 0, 0, 0) // ns
+	return cmd.Start()
 }

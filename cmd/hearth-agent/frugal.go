@@ -30,14 +30,13 @@ func frugal() {
 // thread that serves the timer sleeps in epoll_wait, which Linux ends up to a thousandth of its timeout later:
 // 5 ms of 5 s. In between the supervisor, seeing a timer overdue, looked 25 to 35 times for it, 20 us apart.
 //
-// No timer is later for it, since no thread but the supervisor's is touched, and no program that the agent
-// starts inherits it. What may be: when a goroutine waits for the disk, the others wait until the
-// supervisor notices, now always up to 10 ms, before only after a while of work. A round trip is measured
-// wrong by it only if its answer comes during an fsync.
+// The threads that the supervisor starts, when others wait for the disk, inherit it: a timer may be 10 ms late
+// then. (Programs would inherit it too; who starts one undoes it.) And when a goroutine waits for the disk, the
+// others wait until the supervisor notices, now always up to 10 ms, before only after a while of work. A round
+// trip is measured wrong by that only if its answer comes during an fsync.
 //
 // The supervisor is the second thread of every Go program, started before anything else; should that
-// change, the timers of another thread are up to 10 ms late. Linux allows it with CAP_SYS_NICE; without, all
-// stays as it was.
+// change, another thread has the slack. Linux allows it with CAP_SYS_NICE; without, all stays as it was.
 func slacken() {
 	tasks, err := os.Open("/proc/self/task")
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -233,4 +234,15 @@ func FuzzParseState(f *testing.F) {
 			t.Error("a state of nothing is accepted")
 		}
 	})
+}
+
+func TestAProgramDoesNotInheritTheTimerSlackOfTheThreadThatStartsIt(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 10_000_000, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"grep", "-x", "50000", "/proc/self/timerslack_ns"}); err != nil {
+		t.Error(err)
+	}
 }

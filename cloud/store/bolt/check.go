@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -50,8 +51,8 @@ func check(ctx context.Context, tx *bbolt.Tx, tables []store.Declared) (err erro
 		return f.err() // what hangs on broken pages is not worth reading
 	}
 	meta := tx.Bucket(metaBucket)
-	if meta == nil || string(meta.Get(formatKey)) != format {
-		f.add("not a store of format %s", format)
+	if meta == nil || !slices.Contains([]string{format, before}, string(meta.Get(formatKey))) {
+		f.add("not a store of format %s or %s", format, before)
 		return f.err()
 	}
 	for _, d := range tables {

@@ -16,8 +16,8 @@ import (
 //	table   tenant, series, rest -> place                       all others
 //
 // Rest is the key behind the columns that name the series, its length a binary uvarint. So a commit that
-// brings a row of each of a thousand devices rewrites some tens of pages, and not the last page of each
-// device; a series that has gathered enough puts it in its place together, mostly on one page. A row stands
+// brings a row of each of many devices rewrites a page for every ten of them, and not the last page of each;
+// a series that has gathered enough puts it in its place together, mostly on one page. A row stands
 // in one of the two.
 
 // maxRecent is how many rows of a series gather: with 40 bytes each, what is rewritten for a new one stays

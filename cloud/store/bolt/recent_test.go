@@ -73,6 +73,9 @@ func TestAFileFromBeforeSeriesGoesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	putRuns(t, path, plain, 0, 20)
 	tamper(t, path, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), []byte("2")) })
+	if err := bolt.CheckFile(t.Context(), path, runs); err != nil { // as Restore does with a backup of that time
+		t.Error(err)
+	}
 	putRuns(t, path, runs, 20, 25)
 	db, err := bolt.Open(bolt.Options{Path: path}, runs)
 	if err != nil {
@@ -94,6 +97,83 @@ func TestAFileFromBeforeSeriesGoesOn(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// Pages that a transaction empties stay until its commit, and others read meanwhile in the same commit.
+func TestSeriesThatSettleInOneTransactionAreReadInIt(t *testing.T) {
+	const devices = 200 // their recent rows fill many pages
+	name := func(d int) string { return fmt.Sprintf("device-%03d", d) }
+	for _, rest := range []int{0, 1, devices / 2} { // devices at both ends that do not settle
+		db, err := bolt.Open(bolt.Options{Path: filepath.Join(t.TempDir(), "store.db")}, runs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		put := func(tx store.Tx, n int) error {
+			for d := rest / 2; d < devices-(rest-rest/2); d++ {
+				if err := runs.Put(tx, []byte("x"), name(d), n); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		err = db.Update(t.Context(), "acme", func(tx store.Tx) error {
+			for d := range devices {
+				if err := runs.Put(tx, []byte("x"), name(d), -1); err != nil {
+					return err
+				}
+			}
+			for n := range 15 {
+				if err := put(tx, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Update(t.Context(), "acme", func(tx store.Tx) error {
+			if err := put(tx, 15); err != nil {
+				return err
+			}
+			for _, reverse := range []bool{false, true} {
+				all := 0
+				for _, err := range runs.Scan(tx, store.Range{Reverse: reverse}) {
+					if err != nil {
+						return err
+					}
+					all++
+				}
+				if want := devices + 16*(devices-rest); all != want {
+					t.Errorf("%d of %d devices settled, reverse %t: %d blocks, want %d", devices-rest, devices, reverse, all, want)
+				}
+				for d := range devices {
+					want := 17
+					if d < rest/2 || d >= devices-(rest-rest/2) {
+						want = 1
+					}
+					n := 0
+					for _, err := range runs.Scan(tx, store.Range{Prefix: store.Key{name(d)}, Reverse: reverse}) {
+						if err != nil {
+							return err
+						}
+						n++
+					}
+					if n != want {
+						t.Errorf("%d of %d devices settled, reverse %t: device %d has %d blocks, want %d", devices-rest, devices, reverse, d, n, want)
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -130,7 +130,12 @@ func (t *txn) table(s *store.Schema) (*openTable, error) {
 }
 
 // Room implements store.Rows.
-func (t *txn) Room(n int) []byte { return t.values.room(n) }
+func (t *txn) Room(n int) []byte {
+	if t.ended { // the memory is another transaction's
+		return make([]byte, 0, n)
+	}
+	return t.values.room(n)
+}
 
 func (t *txn) start() []byte { return append(append(t.key[:0], t.tenant...), 0) }
 

@@ -94,19 +94,38 @@ func (w *walk) seek(sp span) {
 
 // below goes to the last key that is less than to.
 func (w *walk) below(to []byte) {
-	if w.k, w.v = w.c.Seek(to); w.k == nil {
+	if w.k, w.v = w.c.Seek(to); w.k != nil {
+		w.prev()
+	} else if w.first() != nil {
 		w.k, w.v = w.c.Last()
-	} else {
-		w.k, w.v = w.c.Prev()
 	}
 }
 
 func (w *walk) next() {
 	if w.reverse {
-		w.k, w.v = w.c.Prev()
+		w.prev()
 	} else {
 		w.k, w.v = w.c.Next()
 	}
+}
+
+// prev goes to the key before this one. A page that this transaction has emptied stays until its commit: bbolt's
+// Prev then says that there is nothing, and goes on when it is asked again, while its Last never ends when
+// there is nothing on any page. So what is first decides.
+func (w *walk) prev() {
+	at := w.k
+	if w.k, w.v = w.c.Prev(); w.k != nil || bytes.Equal(at, w.first()) {
+		return
+	}
+	for w.k == nil {
+		w.k, w.v = w.c.Prev()
+	}
+}
+
+// first returns the first key of the bucket, or nil. It leaves the walk where it is.
+func (w *walk) first() []byte {
+	k, _ := w.c.Bucket().Cursor().First()
+	return k
 }
 
 func (sp span) holds(k []byte) bool {

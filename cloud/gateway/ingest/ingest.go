@@ -237,11 +237,14 @@ func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync
 		p.stats.Commits.Add(1)
 		errs := p.opts.DB.Batch(ctx, work)
 		done, again := make([]*change, 0, len(todo)), todo[:0]
+		var faulty []*change
+		var why []error
 		for i, c := range todo {
 			switch err := errs[i]; {
 			case err == nil:
 				done = append(done, c)
 			case errors.Is(err, errUnknown):
+				telling.Wait()
 				p.unknown(c)
 			case ctx.Err() != nil:
 				return done
@@ -249,15 +252,20 @@ func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync
 				again = append(again, c)
 				p.log.Warn("commit failed, trying again", "tenant", c.tenant, "device", c.device, "error", err)
 			default:
-				telling.Wait()
-				p.isolate(ctx, c, err)
+				faulty, why = append(faulty, c), append(why, err)
 			}
 		}
-		if todo = again; len(todo) == 0 {
+		if todo = again; len(todo)+len(faulty) == 0 {
 			return done
 		}
 		telling.Wait()
 		p.tell(done)
+		for i, c := range faulty {
+			p.isolate(ctx, c, why[i])
+		}
+		if len(todo) == 0 {
+			return nil
+		}
 		p.stats.Retries.Add(1)
 		select {
 		case <-time.After(wait):

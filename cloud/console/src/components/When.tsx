@@ -14,7 +14,8 @@ interface Props {
 
 /** Words of the service. A moment in them is in RFC 3339, and shown in the reader's own time zone. */
 export const Said = ({ text }: { text: string }) =>
-  text.split(/(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))/).map((part, i) => (i % 2 ? <When key={i} at={part} show="clock" /> : part));
+  text.split(/(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d))/)
+    .map((part, i) => (i % 2 && !Number.isNaN(Date.parse(part)) ? <When key={i} at={part} show="clock" /> : part));
 
 /** A moment. The full date and zone are in its tooltip and in its machine-readable attribute. */
 export function When({ at, show = "relative", seconds, zone, day }: Props) {

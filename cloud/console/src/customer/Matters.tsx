@@ -1,4 +1,4 @@
-import { Button } from "@mantine/core";
+import { Button, Text } from "@mantine/core";
 import { IconHourglass } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
@@ -81,6 +81,7 @@ function PromiseLine({ promise }: { promise: PromiseView }) {
         {promise.text}
         <br />
         <small>{late ? t("matters.late") : t("matters.due")} <When at={promise.due} show="both" /></small>
+        {keep.error && <Text component="span" display="block" size="xs" c="var(--bad)" role="alert">{keep.error.message}</Text>}
       </span>
       <Button size="compact-xs" variant="default" loading={keep.isPending} onClick={() => keep.mutate(promise.contact)}>{t("matters.kept")}</Button>
     </div>

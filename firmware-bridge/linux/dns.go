@@ -65,6 +65,8 @@ func query(ctx context.Context, resolver netip.Addr, name string, timeout time.D
 	for {
 		n, err := conn.Read(in)
 		switch {
+		case errors.Is(err, io.EOF):
+			continue // an empty datagram, as an os.File reads it
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return answer{}, errUnreachable // nobody listens there
 		case err != nil && ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -98,6 +98,10 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 	if err != nil {
 		return echo{}, err
 	}
+	defer func() {
+		_ = conn.Control(func(fd uintptr) { s.hear(int(fd), false) })
+		_ = s.file.SetDeadline(time.Time{}) // it would wake this process for nothing
+	}()
 	var in [576]byte
 	var out [16]byte
 	token := rand.Uint64()
@@ -119,10 +123,6 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 		}
 		return echo{}, errUnreachable // no route, no carrier
 	}
-	defer func() {
-		_ = conn.Control(func(fd uintptr) { s.hear(int(fd), false) })
-		_ = s.file.SetDeadline(time.Time{}) // it would wake this process for nothing
-	}()
 	for {
 		var n int
 		var from syscall.Sockaddr

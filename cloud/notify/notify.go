@@ -80,7 +80,7 @@ func Tell(tx store.Tx, e *cloud.Entry) ([]cloud.Entry, error) {
 	out := []cloud.Entry{told}
 	if e.Kind == cloud.KindTicketClosed {
 		return out, resolve(tx, e.Home, func(n *cloud.Notice) bool {
-			return n.Args["ticket"] == e.Args["ticket"]
+			return n.Consent == nil && n.Args["ticket"] == e.Args["ticket"] // a question is settled by its answer
 		})
 	}
 	return out, nil

@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/hearthline/hearthline/cloud/store"
 	"github.com/hearthline/hearthline/cloud/store/bolt"
 	"github.com/hearthline/hearthline/cloud/timeline"
+	"github.com/hearthline/hearthline/protocol"
 )
 
 func TestTheCustomerIsToldOnlyWhatIsKnownOfATicket(t *testing.T) {
@@ -63,5 +65,41 @@ func TestTheCustomerIsToldOnlyWhatIsKnownOfATicket(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAClosedTicketSettlesItsNoticesAndNoQuestion(t *testing.T) {
+	db, err := bolt.Open(bolt.Options{Path: filepath.Join(t.TempDir(), "store.db")}, notify.Tables()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	now := time.Unix(1e9, 0)
+	open := map[cloud.Kind]bool{}
+	err = db.Update(t.Context(), "acme", func(tx store.Tx) error {
+		entry := func(kind cloud.Kind) *cloud.Entry {
+			return &cloud.Entry{
+				ID: protocol.EntryID(kind), Home: "h1", Kind: kind, Actor: cloud.Ref{Type: cloud.RefService, ID: "x"}, At: now,
+				Args: map[string]string{"ticket": "t1", "title": "resolver.dead", "segment": "isp", "session": "s1", "until": now.Add(time.Hour).Format(time.RFC3339)},
+			}
+		}
+		if _, err := notify.Tell(tx, entry(cloud.KindTicketOpened)); err != nil {
+			return err
+		}
+		if _, err := notify.Ask(tx, entry(cloud.KindCustomerAsked)); err != nil {
+			return err
+		}
+		if _, err := notify.Tell(tx, entry(cloud.KindTicketClosed)); err != nil {
+			return err
+		}
+		all, err := notify.Of(tx, "h1", time.Time{}, 10)
+		for _, n := range all {
+			open[cloud.Kind(n.Key)] = !n.Resolved
+		}
+		return err
+	})
+	want := map[cloud.Kind]bool{cloud.KindTicketOpened: false, cloud.KindCustomerAsked: true, cloud.KindTicketClosed: false}
+	if err != nil || !maps.Equal(open, want) {
+		t.Errorf("open are %v, %v; want %v", open, err, want)
 	}
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 )
@@ -109,22 +108,7 @@ func (b *Blocks) Delete(tx Tx, key ...any) error { return tx.Rows().Delete(&b.s,
 // the loop; copy what outlives it.
 func (b *Blocks) Scan(tx Tx, r Range) iter.Seq2[Block, error] {
 	return func(yield func(Block, error) bool) {
-		ix, err := b.s.Index(r.Index)
-		if err != nil {
-			yield(Block{}, err)
-			return
-		}
-		order := b.s.Order(ix)
-		before := order[:len(order)-len(b.s.Key)]
-		var bad error
-		err = tx.Rows().Scan(&b.s, r, func(pos, doc []byte) bool {
-			var key Key
-			if key, _, bad = CutKey(SkipKey(pos, before), b.s.Key); bad != nil {
-				return false
-			}
-			return yield(Block{key, doc}, nil)
-		})
-		if err = errors.Join(bad, err); err != nil {
+		if err := scanKeyed(tx, &b.s, r, func(key Key, doc []byte) bool { return yield(Block{key, doc}, nil) }); err != nil {
 			yield(Block{}, err)
 		}
 	}

@@ -178,23 +178,27 @@ func (r Range) KeysOnly() bool { return r.keysOnly }
 func keys(tx Tx, s *Schema, r Range) iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
 		r.keysOnly = true
-		ix, err := s.Index(r.Index)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		order := s.Order(ix)
-		before := order[:len(order)-len(s.Key)]
-		var bad error
-		err = tx.Rows().Scan(s, r, func(pos, _ []byte) bool {
-			var key Key
-			key, _, bad = CutKey(SkipKey(pos, before), s.Key)
-			return bad == nil && yield(key, nil)
-		})
-		if err = errors.Join(bad, err); err != nil {
+		if err := scanKeyed(tx, s, r, func(key Key, _ []byte) bool { return yield(key, nil) }); err != nil {
 			yield(nil, err)
 		}
 	}
+}
+
+// scanKeyed calls yield with the primary key of each row in the range, and its document.
+func scanKeyed(tx Tx, s *Schema, r Range, yield func(key Key, doc []byte) bool) error {
+	ix, err := s.Index(r.Index)
+	if err != nil {
+		return err
+	}
+	order := s.Order(ix)
+	before := order[:len(order)-len(s.Key)]
+	var bad error
+	err = tx.Rows().Scan(s, r, func(pos, doc []byte) bool {
+		var key Key
+		key, _, bad = CutKey(SkipKey(pos, before), s.Key)
+		return bad == nil && yield(key, doc)
+	})
+	return errors.Join(bad, err)
 }
 
 // Cursor is a place in a range, opaque, safe in a URL, and the same on every engine. It names no tenant:

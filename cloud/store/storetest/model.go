@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -171,7 +172,6 @@ func history(t *rapid.T, db store.DB) (ops int) {
 	names := [2]string{newTenant(), newTenant()}
 	models := [2]model{{}, {}}
 	ctx := context.Background()
-	give := errors.New("given up")
 	for range rapid.IntRange(1, 12).Draw(t, "transactions") {
 		who := rapid.IntRange(0, 1).Draw(t, "tenant")
 		commit := rapid.IntRange(0, 4).Draw(t, "commit?") > 0
@@ -181,29 +181,7 @@ func history(t *rapid.T, db store.DB) (ops int) {
 			todo = append(todo, drawOp(t))
 		}
 		ops += len(todo)
-		var now model
-		err := db.Update(ctx, names[who], func(tx store.Tx) error {
-			now = model{}
-			for k, v := range models[who] {
-				now[k] = v
-			}
-			for _, o := range todo {
-				if err := o(tx, now); err != nil {
-					return err
-				}
-			}
-			if !commit {
-				return give
-			}
-			return nil
-		})
-		switch {
-		case commit && err == nil:
-			models[who] = now
-		case !commit && errors.Is(err, give):
-		default:
-			t.Fatal(err)
-		}
+		models[who] = transact(t, db, names[who], models[who], todo, commit)
 		for i := range names {
 			r := genRange(t)
 			if err := db.View(ctx, names[i], func(tx store.Tx) error { return compare(tx, models[i], r) }); err != nil {
@@ -213,6 +191,32 @@ func history(t *rapid.T, db store.DB) (ops int) {
 		}
 	}
 	return ops
+}
+
+// transact does operations in one transaction, commits it or gives it up, and returns what the model is then.
+func transact[M ~map[string]V, V any, Op ~func(store.Tx, M) error](t *rapid.T, db store.DB, tenant string, was M, todo []Op, commit bool) M {
+	give := errors.New("given up")
+	var now M
+	err := db.Update(context.Background(), tenant, func(tx store.Tx) error {
+		now = maps.Clone(was)
+		for _, o := range todo {
+			if err := o(tx, now); err != nil {
+				return err
+			}
+		}
+		if !commit {
+			return give
+		}
+		return nil
+	})
+	switch {
+	case commit && err == nil:
+		return now
+	case !commit && errors.Is(err, give):
+		return was
+	}
+	t.Fatal(err)
+	return nil
 }
 
 // op does one thing to the store and to the model, and returns an error when they differ.

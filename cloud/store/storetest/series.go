@@ -213,8 +213,6 @@ func compareSeries(tx store.Tx, m recordings, r store.Range) error {
 // testSeries runs random transactions against the store and a model that knows no series.
 func testSeries(t *testing.T, e Engine) {
 	db := open(t, e)
-	ctx := context.Background()
-	give := errors.New("given up")
 	rapid.Check(t, func(t *rapid.T) {
 		tenant, model := newTenant(), recordings{}
 		for range rapid.IntRange(1, 10).Draw(t, "transactions") {
@@ -223,31 +221,9 @@ func testSeries(t *testing.T, e Engine) {
 			for range rapid.IntRange(1, 6).Draw(t, "operations") {
 				todo = append(todo, drawSeriesOp(t))
 			}
-			var now recordings
-			err := db.Update(ctx, tenant, func(tx store.Tx) error {
-				now = recordings{}
-				for k, b := range model {
-					now[k] = b
-				}
-				for _, o := range todo {
-					if err := o(tx, now); err != nil {
-						return err
-					}
-				}
-				if !commit {
-					return give
-				}
-				return nil
-			})
-			switch {
-			case commit && err == nil:
-				model = now
-			case !commit && errors.Is(err, give):
-			default:
-				t.Fatal(err)
-			}
+			model = transact(t, db, tenant, model, todo, commit)
 			r := genSeriesRange(t)
-			err = db.View(ctx, tenant, func(tx store.Tx) error {
+			err := db.View(context.Background(), tenant, func(tx store.Tx) error {
 				return errors.Join(compareSeries(tx, model, store.Range{}), compareSeries(tx, model, r))
 			})
 			if err != nil {

@@ -61,14 +61,17 @@ func (tab *openTable) cut(k []byte) (series, rest []byte) {
 }
 
 // lookupRecent returns the place of the row at k, or nil when it does not stand in recent.
-func (tab *openTable) lookupRecent(k []byte) []byte {
+func (tab *openTable) lookupRecent(k []byte) ([]byte, error) {
 	series, rest := tab.cut(k)
 	for r := range refs(seek(tab.last, series)) {
-		if bytes.Equal(r.rest, rest) {
-			return r.place
+		switch {
+		case r.rest == nil:
+			return nil, errRecent
+		case bytes.Equal(r.rest, rest):
+			return r.place, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // putRecent adds a row that is not there, and settles the series when it has gathered enough.

@@ -217,3 +217,35 @@ func TestTheCheckLooksAtRecentRows(t *testing.T) {
 		})
 	}
 }
+
+func TestRecentRowsThatMakeNoSenseAreAnErrorOfWhoeverReadsThem(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	putRuns(t, path, runs, 0, 3)
+	tamper(t, path, func(tx *bbolt.Tx) error {
+		series, recent := []byte("acme\x00a\x00"), tx.Bucket([]byte("recent/runs"))
+		row := recent.Get(series)
+		return recent.Put(series, row[:len(row)-1])
+	})
+	db, err := bolt.Open(bolt.Options{Path: path}, runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for name, do := range map[string]func(tx store.Tx) error{
+		"get":    func(tx store.Tx) error { _, err := runs.Get(tx, "a", 2); return err },
+		"put":    func(tx store.Tx) error { return runs.Put(tx, []byte("x"), "a", 2) },
+		"delete": func(tx store.Tx) error { return runs.Delete(tx, "a", 2) },
+		"scan": func(tx store.Tx) error {
+			for _, err := range runs.Scan(tx, store.Range{Prefix: store.Key{"a"}}) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	} {
+		if err := db.Update(t.Context(), "acme", do); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: %v, want %v", name, err, store.ErrCorrupt)
+		}
+	}
+}

@@ -148,20 +148,24 @@ func (t *txn) Get(s *store.Schema, key store.Key) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	if v := tab.lookup(k); v != nil {
-		return tab.doc(v)
+	v, err := tab.lookup(k)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	return nil, fmt.Errorf("%s: %w", s.Name, store.ErrNotFound)
+	if v == nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, store.ErrNotFound)
+	}
+	return tab.doc(v)
 }
 
-// lookup returns the value at k, not nil, or nil.
-func (tab *openTable) lookup(k []byte) []byte {
+// lookup returns the value at k, or nil when there is none.
+func (tab *openTable) lookup(k []byte) ([]byte, error) {
 	if tab.recent != nil {
-		if place := tab.lookupRecent(k); place != nil {
-			return place
+		if place, err := tab.lookupRecent(k); place != nil || err != nil {
+			return place, err
 		}
 	}
-	return seek(tab.get, k)
+	return seek(tab.get, k), nil
 }
 
 func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
@@ -179,7 +183,9 @@ func (t *txn) Put(s *store.Schema, v any, doc []byte, insert bool) error {
 	}
 	var old []byte
 	if insert || s.Bytes || len(s.Indexes) > 0 { // else nobody asks what was there
-		old = tab.lookup(k)
+		if old, err = tab.lookup(k); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
 	}
 	if old != nil && insert {
 		return fmt.Errorf("%s: %w", s.Name, store.ErrExists)
@@ -219,7 +225,10 @@ func (t *txn) Delete(s *store.Schema, key store.Key) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
-	old := tab.lookup(k)
+	old, err := tab.lookup(k)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
 	if old == nil {
 		return fmt.Errorf("%s: %w", s.Name, store.ErrNotFound)
 	}

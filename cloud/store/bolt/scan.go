@@ -168,7 +168,10 @@ func (t *txn) Scan(s *store.Schema, r store.Range, yield func(pos, doc []byte) b
 			}
 			row = append(row[:0], k[:skip]...)
 			row = append(row, store.SkipKey(k[skip:], s.Indexes[ix].On)...)
-			if v = tab.lookup(row); v == nil {
+			if v, err = tab.lookup(row); err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+			if v == nil {
 				return fmt.Errorf("%w: %s: index %s names a row that is not there", store.ErrCorrupt, s.Name, r.Index)
 			}
 		}

@@ -221,6 +221,12 @@ func (p *Pipeline) loop(ctx context.Context, q *queue) {
 	}
 }
 
+// fault is a change that failed because of one of its records.
+type fault struct {
+	change *change
+	why    error
+}
+
 // commit commits portions of many devices together, and each alone where it fails. It returns what is still
 // to be told; the rest it tells itself, once those of the commit before have been.
 func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync.WaitGroup) []*change {
@@ -237,8 +243,7 @@ func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync
 		p.stats.Commits.Add(1)
 		errs := p.opts.DB.Batch(ctx, work)
 		done, again := make([]*change, 0, len(todo)), todo[:0]
-		var faulty []*change
-		var why []error
+		var faulty []fault
 		for i, c := range todo {
 			switch err := errs[i]; {
 			case err == nil:
@@ -252,7 +257,7 @@ func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync
 				again = append(again, c)
 				p.log.Warn("commit failed, trying again", "tenant", c.tenant, "device", c.device, "error", err)
 			default:
-				faulty, why = append(faulty, c), append(why, err)
+				faulty = append(faulty, fault{c, err})
 			}
 		}
 		if todo = again; len(todo)+len(faulty) == 0 {
@@ -260,8 +265,8 @@ func (p *Pipeline) commit(ctx context.Context, portions []portion, telling *sync
 		}
 		telling.Wait()
 		p.tell(done)
-		for i, c := range faulty {
-			p.isolate(ctx, c, why[i])
+		for _, f := range faulty {
+			p.isolate(ctx, f.change, f.why)
 		}
 		if len(todo) == 0 {
 			return nil

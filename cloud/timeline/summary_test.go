@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/timeline"
@@ -199,6 +200,19 @@ func TestAReasonThatReadsAsUsualIsNotSaidByItsValue(t *testing.T) {
 		e := cloud.Entry{Kind: cloud.KindRiskRaised, Risk: &protocol.Risk{Probability: 0.9, Reasons: c.reasons}}
 		if got := timeline.Summary("en", &e); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+func TestMomentsInATextAreShownInTheReadersZone(t *testing.T) {
+	zone := time.FixedZone("", -5*3600)
+	for text, want := range map[string]string{
+		"away since 2026-03-01T02:05:09Z":                           "away since 2026-02-28 21:05:09",
+		"from 2026-03-01T12:00:00.5Z to 2026-03-01T14:00:00+01:00.": "from 2026-03-01 07:00:00 to 2026-03-01 08:00:00.",
+		"they said 2026-13-01T00:00:00Z":                            "they said 2026-13-01T00:00:00Z",
+	} {
+		if got := timeline.InZone(text, zone); got != want {
+			t.Errorf("%q is shown as %q, want %q", text, got, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Languages are those in which the service speaks, the first being the one to fall back to.
@@ -40,7 +41,7 @@ func Language(tag string) string {
 //	{name:reading} a value of the metric in argument "metric", with its unit
 //	[ ... ]        left out when an argument within it is missing
 //
-// A moment stays in RFC 3339: only the page that shows a text knows its reader's time zone.
+// A moment stays in RFC 3339: only what shows a text knows its reader's time zone. InZone shows it in one.
 //
 // It is safe for concurrent use.
 type Texts struct{ byLang map[string]map[string]string }
@@ -88,6 +89,20 @@ func LoadTexts(files fs.FS, dir string) (*Texts, error) {
 		}
 	}
 	return t, nil
+}
+
+var moment = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)`)
+
+// InZone returns a text with its moments, which are in RFC 3339, as date and time in a reader's zone. What only
+// looks like a moment stays as it is.
+func InZone(text string, zone *time.Location) string {
+	return moment.ReplaceAllStringFunc(text, func(s string) string {
+		at, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return s
+		}
+		return at.In(zone).Format(time.DateTime)
+	})
 }
 
 var slot = regexp.MustCompile(`\{([a-z_]+)(?::([a-z]+))?\}`)

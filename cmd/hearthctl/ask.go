@@ -11,12 +11,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	texts "github.com/hearthline/hearthline/cloud/timeline"
 )
 
 // service is the API as a terminal uses it: signed in by name and password, then by bearer token.
@@ -175,19 +176,6 @@ type entry struct {
 	Because []string
 }
 
-var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)`)
-
-// said is a text of the service with its moments, which are in RFC 3339, in the reader's own time zone.
-func said(text string) string {
-	return moments.ReplaceAllStringFunc(text, func(s string) string {
-		at, err := time.Parse(time.RFC3339, s)
-		if err != nil {
-			return s
-		}
-		return at.Local().Format(time.DateTime)
-	})
-}
-
 func timeline(ctx context.Context, args []string) error {
 	f := pflag.NewFlagSet("hearthctl timeline HOME", pflag.ContinueOnError)
 	connect := serviceFlags(f)
@@ -213,7 +201,7 @@ func timeline(ctx context.Context, args []string) error {
 		for i := len(page.Items) - 1; i >= 0; i-- {
 			if e := page.Items[i]; !printed[e.ID] {
 				printed[e.ID] = true
-				fmt.Printf("%s  %-18s %s\n", e.At.Local().Format("2006-01-02 15:04:05.000"), e.Kind, said(e.Summary))
+				fmt.Printf("%s  %-18s %s\n", e.At.Local().Format("2006-01-02 15:04:05.000"), e.Kind, texts.InZone(e.Summary, time.Local))
 			}
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/httpapi"
+	"github.com/hearthline/hearthline/cloud/timeline"
 	"github.com/hearthline/hearthline/protocol"
 )
 
@@ -36,7 +37,7 @@ func printTimeline(out io.Writer, entries []httpapi.EntryView) {
 		for _, id := range e.Because {
 			because += fmt.Sprintf("%d ", line[id])
 		}
-		fmt.Fprintf(out, "%4d  %-12s  %s  %-8s  %s\n", i+1, e.At.Local().Format("15:04:05.000"), pad(e.ActorName, 22), because, e.Summary)
+		fmt.Fprintf(out, "%4d  %-12s  %s  %-8s  %s\n", i+1, e.At.Local().Format("15:04:05.000"), pad(e.ActorName, 22), because, timeline.InZone(e.Summary, time.Local))
 	}
 	fmt.Fprintln(out)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hearthline/hearthline/cloud"
 	"github.com/hearthline/hearthline/cloud/httpapi"
+	"github.com/hearthline/hearthline/cloud/timeline"
 	"github.com/hearthline/hearthline/cmd/hearth-lab/home"
 	"github.com/hearthline/hearthline/protocol"
 )
@@ -87,7 +88,7 @@ func (s *story) wait(ctx context.Context, d time.Duration) error {
 
 // saw reports a step that was seen.
 func (s *story) saw(format string, args ...any) {
-	fmt.Fprintf(s.out, "   %5.1f s  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(s.out, "   %5.1f s  %s\n", time.Since(s.began).Seconds(), timeline.InZone(fmt.Sprintf(format, args...), time.Local))
 }
 
 // customerWrites sends a message from the customer's inbox, and expects it on the timeline.

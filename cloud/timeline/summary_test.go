@@ -82,8 +82,11 @@ func TestSummariesFillInWhatTheEntryKnowsAndLeaveOutWhatItDoesNot(t *testing.T) 
 		{"a symptom with everything", "en", symptom, "Time to look up a name (DNS) (10.0.0.1) is out of its normal range: 812 ms, usually 14.2 ms"},
 		{"a symptom in Chinese", "zh-CN", symptom, "域名解析时间（DNS）（10.0.0.1）超出正常范围：812 ms，平时为 14.2 ms"},
 		{"a symptom with the metric alone", "en", bare, "Packet loss to the internet is out of its normal range"},
-		{"a risk with its reasons", "en", risk, "A connection fault is likely (82 %): Time to look up a name (DNS) (10.0.0.1) 812 ms, usually 14 ms"},
+		{"a risk with its reasons", "en", risk, "A connection fault is likely (82%): Time to look up a name (DNS) (10.0.0.1) 812 ms, usually 14 ms"},
 		{"a diagnosis", "zh-TW", diagnosis, "診斷完成（整條連線）：網路供應商，上行鏈路封包遺失"},
+		{"a choice without the names of its parts", "en", cloud.Entry{Kind: "fix.chosen", Args: map[string]string{"plan": "switch-resolver", "choice": "order=2, resolver=10.0.0.2"}}, "Fix chosen: switch to another DNS resolver (2, 10.0.0.2)"},
+		{"a start that has no story", "en", cloud.Entry{Kind: "agent.started", Args: map[string]string{"reason": "start"}}, "The hub's agent started"},
+		{"the end of a session in words", "zh-CN", cloud.Entry{Kind: "session.ended", Args: map[string]string{"reason": "connection_lost"}}, "网关结束了远程协助：连接中断"},
 		{"an unknown language falls back", "fr", bare, "Packet loss to the internet is out of its normal range"},
 		{"a kind of tomorrow shows itself", "en", cloud.Entry{Kind: "door.opened"}, "door.opened"},
 	} {
@@ -194,8 +197,8 @@ func TestAReasonThatReadsAsUsualIsNotSaidByItsValue(t *testing.T) {
 		reasons []protocol.Reason
 		want    string
 	}{
-		{[]protocol.Reason{mute, slow}, "A connection fault is likely (90 %): Time to look up a name (DNS) 900 ms, usually 12 ms"},
-		{[]protocol.Reason{mute}, "A connection fault is likely (90 %): Failed name look-ups (DNS)"},
+		{[]protocol.Reason{mute, slow}, "A connection fault is likely (90%): Time to look up a name (DNS) 900 ms, usually 12 ms"},
+		{[]protocol.Reason{mute}, "A connection fault is likely (90%): Failed name look-ups (DNS)"},
 	} {
 		e := cloud.Entry{Kind: cloud.KindRiskRaised, Risk: &protocol.Risk{Probability: 0.9, Reasons: c.reasons}}
 		if got := timeline.Summary("en", &e); got != c.want {

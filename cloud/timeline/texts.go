@@ -36,7 +36,9 @@ func Language(tag string) string {
 // Texts holds what the service can say, in every language, as templates by key:
 //
 //	{name}         the argument as it is
-//	{name:word}    the text of key "word.value", for values that are themselves keys ("segment.isp")
+//	{name:word}    the text of key "word.value", for values that are themselves keys ("segment.isp"); an
+//	               empty text counts as a missing argument
+//	{name:values}  the values of a list like "resolver=203.0.113.9, order=2", without the names
 //	{name:percent} a ratio of 0..1 as a percentage
 //	{name:reading} a value of the metric in argument "metric", with its unit
 //	[ ... ]        left out when an argument within it is missing
@@ -175,15 +177,29 @@ func fill(texts map[string]string, piece string, args map[string]string) (s stri
 			return v
 		case "percent":
 			return Percent(v)
+		case "values":
+			return values(v)
 		case "reading":
 			return Reading(args["metric"], v)
 		}
 		if w, ok := texts[g[2]+"."+v]; ok {
+			whole = whole && w != ""
 			return w
 		}
 		return v
 	})
 	return s, whole
+}
+
+// values leaves the names out of a list of "name=value".
+func values(list string) string {
+	parts := strings.Split(list, ", ")
+	for i, part := range parts {
+		if _, v, ok := strings.Cut(part, "="); ok {
+			parts[i] = v
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Percent shows a ratio of 0..1, given in decimal, as a percentage; less than a hundredth of a percent is 0.
@@ -195,7 +211,7 @@ func Percent(ratio string) string {
 	if math.Abs(f) < 1e-4 {
 		f = 0
 	}
-	return short(f*100) + " %"
+	return short(f*100) + "%"
 }
 
 // Reading shows a value of a metric with the unit that the metric's name carries.

@@ -30,9 +30,13 @@ func ReadTrace(path string) (*Trace, error) {
 	in := csv.NewReader(f)
 	in.ReuseRecord = true
 	head, err := in.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: empty, it has no header line", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: header: %w", path, err)
 	}
+	head[0] = strings.TrimPrefix(head[0], "\ufeff")
 	if len(head) < 2 || head[0] != "ts_ms" {
 		return nil, fmt.Errorf("%s: line 1: first column is %q, want ts_ms and at least one metric", path, head[0])
 	}
@@ -52,7 +56,7 @@ func ReadTrace(path string) (*Trace, error) {
 		line, _ := in.FieldPos(0)
 		ts, err := strconv.ParseInt(row[0], 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s: line %d, column ts_ms: %w", path, line, err)
+			return nil, fmt.Errorf("%s: line %d, column ts_ms: %q is not a whole number of milliseconds", path, line, row[0])
 		}
 		s := protocol.Sample{Wall: ts, Values: make([]float64, len(metrics))}
 		for i, cell := range row[1:] {
@@ -60,12 +64,12 @@ func ReadTrace(path string) (*Trace, error) {
 				s.Values[i] = math.NaN()
 				continue
 			}
-			if s.Values[i], err = strconv.ParseFloat(cell, 64); err != nil {
+			v, digits, err := number(cell)
+			if err != nil {
 				return nil, fmt.Errorf("%s: line %d, column %s: %w", path, line, metrics[i].Name, err)
 			}
-			if _, digits, ok := strings.Cut(cell, "."); ok {
-				metrics[i].Scale = max(metrics[i].Scale, int8(min(len(digits), 9)))
-			}
+			s.Values[i] = v
+			metrics[i].Scale = max(metrics[i].Scale, int8(digits))
 		}
 		t.Samples = append(t.Samples, s)
 	}
@@ -77,8 +81,34 @@ func ReadTrace(path string) (*Trace, error) {
 	}
 	start := t.Samples[0].Wall
 	for i := range t.Samples {
+		for m, v := range t.Samples[i].Values {
+			if scale := metrics[m].Scale; math.Abs(v)*math.Pow10(int(scale)) >= 1<<50 {
+				return nil, fmt.Errorf("%s: row %d, column %s: %g with %d digits behind the point is too large for a block: without the point it must be less than 2^50", path, i, metrics[m].Name, v, scale)
+			}
+		}
 		t.Samples[i].Schema = t.Schema
 		t.Samples[i].Mono = t.Samples[i].Wall - start
 	}
 	return t, nil
+}
+
+// maxDigits is how many decimal digits behind the point a metric can keep.
+const maxDigits = 9
+
+// number reads a cell, and how many digits it has behind the decimal point.
+func number(cell string) (v float64, digits int, err error) {
+	v, err = strconv.ParseFloat(cell, 64)
+	switch {
+	case err != nil || math.IsInf(v, 0):
+		return 0, 0, fmt.Errorf("%q is not a finite number", cell)
+	case math.IsNaN(v):
+		return v, 0, nil
+	case strings.ContainsAny(cell, "eE"):
+		cell = strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	_, behind, _ := strings.Cut(cell, ".")
+	if len(behind) > maxDigits {
+		return 0, 0, fmt.Errorf("%q has %d digits behind the point, at most %d are kept", cell, len(behind), maxDigits)
+	}
+	return v, len(behind), nil
 }

@@ -171,7 +171,7 @@ func number(column string, cell []byte) (float64, error) {
 		return v, nil
 	}
 	if b, ok := bounds[column]; ok && (v < b.lo || v > b.hi) {
-		return 0, fmt.Errorf("holds %s, outside %g to %g: it must be %s", cell, b.lo, b.hi, b.hint)
+		return 0, fmt.Errorf("holds %s, outside %.0f to %.0f: it must be %s", cell, b.lo, b.hi, b.hint)
 	}
 	if math.IsInf(v, 0) {
 		return math.NaN(), nil

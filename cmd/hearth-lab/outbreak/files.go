@@ -50,6 +50,9 @@ func open(path string, columns ...string) (*table, error) {
 	t.r = csv.NewReader(in)
 	t.r.ReuseRecord = true
 	head, err := t.r.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.Join(fmt.Errorf("%s: empty, it has no header line", path), f.Close())
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: the header: %w", path, err), f.Close())
 	}

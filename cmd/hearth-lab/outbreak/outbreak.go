@@ -17,7 +17,7 @@ import (
 
 const usage = `usage:
   hearth-lab outbreak --fleet fleet.csv --events events.csv [--one-false-alarm-per 90d] --out alarms.csv
-  hearth-lab outbreak simulate --traces device_day.csv.gz --way added|times|none --seed N --out DIR
+  hearth-lab outbreak simulate --traces device_day.csv.gz --way added|times|times-mean|none --seed N --out DIR
   hearth-lab outbreak judge DIR...        (each with truth.csv and alarms.csv)
   hearth-lab outbreak trials --traces device_day.csv.gz [--fleets 40] [--seed 1] [--quiet 40]
 `

@@ -114,7 +114,7 @@ func TestBadFilesAreNamedWithLineAndColumn(t *testing.T) {
 	const fleetCSV = "device,model,firmware,region\na,m,f,r\nb,m,f,r\n"
 	for name, c := range map[string]struct{ fleet, events, want string }{
 		"a missing column of the fleet":  {"device,model,region\na,m,r\n", "day,device\n", `fleet.csv:1: no column "firmware"`},
-		"an empty fleet file":            {"", "day,device\n", "fleet.csv: the header"},
+		"an empty fleet file":            {"", "day,device\n", "fleet.csv: empty, it has no header line"},
 		"no device":                      {"device,model,firmware,region\n", "day,device\n", "fleet.csv: no device"},
 		"a device that is there twice":   {fleetCSV + "a,m,f,r\n", "day,device\n", `fleet.csv:4:1: "a" is in the file twice`},
 		"an empty label":                 {"device,model,firmware,region\na,m,,r\n", "day,device\n", `fleet.csv:2:5: "" is no label`},

@@ -22,6 +22,10 @@ func main() {
 	path := flag.String("config", "/etc/hearthline/agent.conf", "configuration file")
 	version := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "hearth-agent: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	if *version {
 		fmt.Println(agent.Version)
 		return

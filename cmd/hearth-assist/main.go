@@ -19,6 +19,10 @@ import (
 func main() {
 	path := flag.String("config", "/etc/hearthline/agent.conf", "configuration file of the agent")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "hearth-assist: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *path); err != nil && !errors.Is(err, context.Canceled) {

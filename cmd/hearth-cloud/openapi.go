@@ -4,13 +4,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+
+	"github.com/spf13/pflag"
 
 	"github.com/hearthline/hearthline/cloud/httpapi"
 )
 
 // printOpenAPI needs no data folder, so that a build can generate clients from it.
-func printOpenAPI(context.Context, []string) error {
+func printOpenAPI(_ context.Context, args []string) error {
+	f := pflag.NewFlagSet("hearth-cloud openapi", pflag.ContinueOnError) // it has none
+	if err := f.Parse(args); err != nil {
+		return helped(err)
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
 	api, err := httpapi.New(httpapi.Options{Version: version})
 	if err != nil {
 		return err

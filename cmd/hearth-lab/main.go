@@ -79,9 +79,18 @@ func main() {
 			return
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: hearth-lab TOOL [flags]")
-	for _, t := range tools {
-		fmt.Fprintf(os.Stderr, "  %-10s %s\n", t.name, t.about)
+	out, code := os.Stderr, 2
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "help", "-h", "--help":
+			out, code = os.Stdout, 0
+		default:
+			fmt.Fprintf(os.Stderr, "hearth-lab: no tool %q\n", os.Args[1])
+		}
 	}
-	os.Exit(2)
+	fmt.Fprintln(out, "usage: hearth-lab TOOL [flags]")
+	for _, t := range tools {
+		fmt.Fprintf(out, "  %-10s %s\n", t.name, t.about)
+	}
+	os.Exit(code)
 }

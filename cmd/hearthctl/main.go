@@ -42,9 +42,18 @@ func main() {
 			return
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: hearthctl COMMAND [FLAGS]; --help after a command lists its flags")
-	for _, c := range commands {
-		fmt.Fprintf(os.Stderr, "  %-9s %s\n", c.name, c.says)
+	out, code := os.Stderr, 2
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "help", "-h", "--help":
+			out, code = os.Stdout, 0
+		default:
+			fmt.Fprintf(os.Stderr, "hearthctl: no command %q\n", os.Args[1])
+		}
 	}
-	os.Exit(2)
+	fmt.Fprintln(out, "usage: hearthctl COMMAND [FLAGS]; --help after a command lists its flags")
+	for _, c := range commands {
+		fmt.Fprintf(out, "  %-9s %s\n", c.name, c.says)
+	}
+	os.Exit(code)
 }

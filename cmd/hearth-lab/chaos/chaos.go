@@ -68,6 +68,9 @@ func Run(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
 	if o.minutes <= 0 || o.kills < 0 || o.devices < 1 || o.devices > 200 || o.broker != "embedded" && o.broker != "mosquitto" {
 		return errors.New("want --minutes above 0, 1 to 200 --devices, and --broker embedded or mosquitto")
 	}

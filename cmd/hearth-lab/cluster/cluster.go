@@ -69,6 +69,9 @@ func Run(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
 	dir, err := os.MkdirTemp("", "hearth-lab-cluster-")
 	if err != nil {
 		return err

@@ -40,6 +40,9 @@ func Run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
 	if *dir == "" || *authority == "" || *n < 1 || *first < 1 {
 		return fmt.Errorf("--dir, --ca and at least one device are required")
 	}

@@ -26,6 +26,9 @@ func Run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
 	dir, err := os.MkdirTemp("", "hearthline-footprint-")
 	if err != nil {
 		return err

@@ -40,6 +40,9 @@ func Run(ctx context.Context, args []string) error {
 	}
 	name, args := args[0], args[1:]
 	switch name {
+	case "help", "-h", "--help":
+		fmt.Fprint(os.Stderr, usage)
+		return nil
 	case "keeper":
 		return Keeper(ctx, args)
 	case "watch":

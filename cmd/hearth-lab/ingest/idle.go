@@ -45,6 +45,9 @@ func RunIdle(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
 	if *n < 1 {
 		return errors.New("want at least one device")
 	}

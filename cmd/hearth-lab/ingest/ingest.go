@@ -123,6 +123,9 @@ func Run(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
 	if o.devices < 1 || o.window < 1 || o.rounds < 1 || o.seconds <= 0 || !slices.Contains([]string{"off", "on", "both"}, o.tls) || !slices.Contains([]string{"mosquitto", "none"}, o.against) {
 		return errors.New("want --devices, --window, --rounds and --seconds above 0, --tls off, on or both, --against mosquitto or none")
 	}

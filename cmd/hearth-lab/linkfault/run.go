@@ -35,6 +35,9 @@ func Run(_ context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
 	if *train == "" || *test == "" {
 		return fmt.Errorf("--train and --test are needed")
 	}

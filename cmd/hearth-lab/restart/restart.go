@@ -54,6 +54,9 @@ func Run(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
 	if o.devices < 1 {
 		return errors.New("want at least one device")
 	}

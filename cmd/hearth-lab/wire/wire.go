@@ -38,6 +38,9 @@ func Run(_ context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
 	if *path == "" || *rows < 1 || *rounds < 1 {
 		return fmt.Errorf("want --trace FILE, --rows and --rounds of at least 1")
 	}

@@ -27,6 +27,9 @@ func train(ctx context.Context, args []string) (err error) {
 	if *out == "" {
 		return errors.New("--out is missing: the new file for the model")
 	}
+	if *days < 1 || *hubs < 1 || *horizon <= 0 {
+		return fmt.Errorf("--days is %d, --hubs %d and --horizon %s: each must be above 0", *days, *hubs, *horizon)
+	}
 	model, _, err := c.riskModel()
 	if err != nil {
 		return err

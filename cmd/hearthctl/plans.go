@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,9 @@ func signPlans(_ context.Context, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	if *days < 1 {
+		return fmt.Errorf("--days is %d, want 1 or more: a plan that has expired does nothing", *days)
+	}
 	key, err := readKey(*keyFile)
 	if err != nil {
 		return err
@@ -93,15 +97,25 @@ func signPlans(_ context.Context, args []string) error {
 	if err != nil || len(names) == 0 {
 		return errors.Join(err, errors.New("there are no plans to sign"))
 	}
-	if err := os.MkdirAll(*out, 0o755); err != nil {
-		return err
-	}
+	var plans []protocol.Plan
+	var ids []string
 	for _, name := range names {
 		p, err := readPlan(files, name)
 		if err != nil {
 			return err
 		}
-		if len(*only) > 0 && !contains(*only, p.ID) {
+		plans, ids = append(plans, p), append(ids, p.ID)
+	}
+	for _, id := range *only {
+		if !slices.Contains(ids, id) {
+			return fmt.Errorf("--only: there is no plan %q, only %s", id, strings.Join(ids, ", "))
+		}
+	}
+	if err := os.MkdirAll(*out, 0o755); err != nil {
+		return err
+	}
+	for i, p := range plans {
+		if len(*only) > 0 && !slices.Contains(*only, p.ID) {
 			continue
 		}
 		p.Version, p.Tenant, p.NotAfter = protocol.Version, *tenant, time.Now().AddDate(0, 0, *days).Unix()
@@ -113,20 +127,11 @@ func signPlans(_ context.Context, args []string) error {
 		}
 		path := filepath.Join(*out, p.ID+".plan")
 		if err := sign(path, &p, key); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", names[i], err)
 		}
 		fmt.Printf("%-28s %s until %s\n", path, p.Verb, time.Unix(p.NotAfter, 0).UTC().Format(time.DateOnly))
 	}
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 func readPlan(files fs.FS, name string) (p protocol.Plan, err error) {

@@ -1,4 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useRef } from "react";
 import { api, body, setCsrf } from "./client";
 import type { DiagnosisRequest } from "./types";
 
@@ -6,10 +7,21 @@ import type { DiagnosisRequest } from "./types";
 
 function useWrite<In, Out>(write: (input: In) => Promise<Out>, ...stale: string[]) {
   const client = useQueryClient();
+  const join = useRef(joining<Out>());
   return useMutation({
-    mutationFn: write,
-    onSuccess: () => Promise.all(stale.map((key) => client.invalidateQueries({ queryKey: [key] }))),
+    mutationFn: (input: In) =>
+      join.current(async () => {
+        const out = await write(input);
+        await Promise.all(stale.map((key) => client.invalidateQueries({ queryKey: [key] })));
+        return out;
+      }),
   });
+}
+
+/** A button that is pressed twice writes once: what is asked while a write runs shares its outcome. */
+export function joining<Out>(): (write: () => Promise<Out>) => Promise<Out> {
+  let running: Promise<Out> | undefined;
+  return (write) => (running ??= write().finally(() => (running = undefined)));
 }
 
 export const useDiagnose = (device: string) =>

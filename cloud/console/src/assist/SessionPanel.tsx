@@ -1,7 +1,7 @@
 import { Button, CloseButton, Loader } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { useCloseSession } from "../api/mutations";
-import { useSession } from "../api/queries";
+import { useMe, useSession } from "../api/queries";
 import type { SessionView } from "../api/types";
 import { Chart } from "../components/Chart";
 import { Failure, Lines } from "../components/States";
@@ -27,9 +27,10 @@ type Stage = "asked" | "starting" | "connecting" | "open" | "lost" | "closed";
 /** A remote session from the question to the customer until it is closed. */
 export function SessionPanel({ id, onEnded, onDismiss }: Props) {
   const { t, lookup } = useI18n();
+  const me = useMe();
   const query = useSession(id);
   const session = query.data;
-  const { state, seen, route, diagnose } = useSessionPeer(session);
+  const { state, seen, route, diagnose } = useSessionPeer(session, session !== undefined && session.staff === me.data?.staff.id);
   const close = useCloseSession();
   const stage = stageOf(session, state, seen.bye);
   const ended = useRef(onEnded);
@@ -37,7 +38,7 @@ export function SessionPanel({ id, onEnded, onDismiss }: Props) {
   useEffect(() => {
     ended.current(); // keeps the panel in view when the session leaves the list of running ones
   }, [id]);
-  useConnectionCheck(stage === "open" && (session?.allow.includes("diagnose") ?? false), diagnose);
+  useConnectionCheck(state === "open" && (session?.allow.includes("diagnose") ?? false), diagnose);
 
   if (query.isError && !session) return <Failure error={query.error} retry={() => void query.refetch()} />;
   if (!session) return <div className={styles.body}><Lines n={4} /></div>;
@@ -74,7 +75,7 @@ export function SessionPanel({ id, onEnded, onDismiss }: Props) {
         <Stages stage={stage} />
       </div>
       <div className={styles.body}>
-        {(stage === "open" || seen.runs.length > 0) && session.allow.includes("diagnose") && (
+        {(state === "open" || seen.runs.length > 0) && session.allow.includes("diagnose") && (
           <Diagnoses disabled={stage !== "open" || busy(seen.runs[0])} diagnose={diagnose} />
         )}
         {seen.metrics.size > 0 && <LiveCharts metrics={seen.metrics} />}
@@ -88,6 +89,7 @@ function stageOf(session: SessionView | undefined, peer: PeerState | "waiting", 
   if (!session || session.state === "waiting") return session?.consent?.state === "given" ? "starting" : "asked";
   if (session.state === "closed" || bye !== undefined) return "closed";
   if (peer === "open" || peer === "lost") return peer;
+  if (peer === "waiting" && session.state === "open") return "open"; // somebody else looks
   return peer === "closed" ? "lost" : "connecting";
 }
 

@@ -1,6 +1,7 @@
 import { ActionIcon, Textarea } from "@mantine/core";
 import { useDocumentTitle } from "@mantine/hooks";
 import { IconSend2 } from "@tabler/icons-react";
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { ApiError } from "../api/client";
 import { useLive } from "../api/live";
@@ -18,22 +19,27 @@ import styles from "./inbox.module.css";
 
 /**
  * The customer's inbox. The link that opens it carries a signed token behind the #, which browsers do
- * not send anywhere; it is exchanged for a cookie once and then taken out of the address.
+ * not send anywhere; it is exchanged for a cookie and then taken out of the address. A newer link that is
+ * opened where the page is already open changes no more than what is behind the #.
  */
 export function InboxPage() {
   const [opened, setOpened] = useState<"no" | "yes" | Error>("no");
-  const started = useRef(false);
+  const client = useQueryClient();
   useEffect(() => {
-    if (started.current) return;
-    started.current = true;
-    const token = decodeURIComponent(location.hash.slice(1)).replace(/^t(oken)?=/, "");
-    if (!token) {
-      setOpened("yes"); // a cookie may be there from before
-      return;
-    }
-    history.replaceState(null, "", location.pathname);
-    openInbox(token).then(() => setOpened("yes"), setOpened);
-  }, []);
+    const open = async () => {
+      const token = decodeURIComponent(location.hash.slice(1)).replace(/^t(oken)?=/, "");
+      if (token) {
+        history.replaceState(null, "", location.pathname);
+        await openInbox(token);
+        await client.resetQueries({ queryKey: ["inbox"] });
+      }
+      setOpened("yes"); // without a token, a cookie may be there from before
+    };
+    const onHash = () => void open().catch(setOpened);
+    onHash();
+    addEventListener("hashchange", onHash);
+    return () => removeEventListener("hashchange", onHash);
+  }, [client]);
   const inbox = useInbox(opened === "yes");
   useLive(inbox.data ? "/v1/inbox/events" : undefined, ["inbox"]);
   const error = opened instanceof Error ? opened : inbox.error;

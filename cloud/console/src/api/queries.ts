@@ -1,11 +1,17 @@
-import { keepPreviousData, QueryClient, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, QueryCache, QueryClient, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { api, ApiError, body, setCsrf } from "./client";
 
 // Every read of the pages, one hook each; writes are in mutations.ts. Live events (live.ts) make stale
 // by the first part of the keys used here.
 
-export const newQueryClient = () =>
-  new QueryClient({
+export function newQueryClient() {
+  const client: QueryClient = new QueryClient({
+    // Whose session has run out is asked to sign in again.
+    queryCache: new QueryCache({
+      onError: (error, { queryKey: [first] }) => {
+        if (first !== "me" && error instanceof ApiError && error.status === 401) void client.invalidateQueries({ queryKey: ["me"] });
+      },
+    }),
     defaultOptions: {
       queries: {
         staleTime: 15_000,
@@ -14,6 +20,8 @@ export const newQueryClient = () =>
       },
     },
   });
+  return client;
+}
 
 export const useMe = () =>
   useQuery({

@@ -1,12 +1,13 @@
 import { Tabs } from "@mantine/core";
 import { useDocumentTitle } from "@mantine/hooks";
 import { useState } from "react";
-import { useParams } from "react-router";
+import { useParams, useSearchParams } from "react-router";
 import { useLive } from "../api/live";
 import { useCustomer } from "../api/queries";
 import type { CustomerView, HomeView } from "../api/types";
 import { SessionPanel } from "../assist/SessionPanel";
 import { Empty, Failure, Lines } from "../components/States";
+import { Tag } from "../components/Status";
 import { useI18n } from "../i18n";
 import { Timeline } from "../timeline/Timeline";
 import { Actions } from "./Actions";
@@ -22,11 +23,14 @@ export function CustomerPage() {
   const { customer: id = "" } = useParams();
   const query = useCustomer(id);
   useDocumentTitle(`${query.data?.customer.name ?? t("nav.customer")} · Hearthline`);
-  const [chosen, choose] = useState<string>();
+  const [params, setParams] = useSearchParams();
   if (query.isError && !query.data) return <Failure error={query.error} retry={() => void query.refetch()} />;
   if (!query.data) return <div className={styles.page}><Lines n={3} height={92} /></div>;
   const homes = query.data.homes;
-  const home = homes.find((h) => h.home.id === chosen) ?? homes.find((h) => !h.end) ?? homes[0];
+  // Without a choice, the home that something is open in: it is what the call is about.
+  const open = (h: HomeView) => query.data.tickets.filter((ticket) => ticket.home === h.home.id && ticket.state !== "solved").length;
+  const present = homes.filter((h) => !h.end);
+  const home = homes.find((h) => h.home.id === params.get("home")) ?? present.find((h) => open(h) > 0) ?? present[0] ?? homes[0];
   if (!home) {
     return (
       <div className={styles.page}>
@@ -36,11 +40,11 @@ export function CustomerPage() {
     );
   }
   const tabs = homes.length > 1 && (
-    <Tabs value={home.home.id} onChange={(value) => value && choose(value)} variant="pills">
-      <Tabs.List>
+    <Tabs value={home.home.id} onChange={(value) => value && setParams({ home: value }, { replace: true })} variant="pills">
+      <Tabs.List mt={4}>
         {homes.map((h) => (
-          <Tabs.Tab key={h.home.id} value={h.home.id} size="xs">
-            {h.home.name} {h.end && `(${t("customer.former")})`}
+          <Tabs.Tab key={h.home.id} value={h.home.id} size="xs" className={styles.tab}>
+            {h.home.name} {h.end && `(${t("customer.former")})`} {open(h) > 0 && <Tag tone="warn">{t("find.open", { n: open(h) })}</Tag>}
           </Tabs.Tab>
         ))}
       </Tabs.List>

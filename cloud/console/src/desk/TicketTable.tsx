@@ -20,7 +20,7 @@ export function TicketTable({ tickets, compact }: { tickets: Ticket[]; compact?:
         header: t("tickets.what"),
         cell: ({ row: { original: ticket } }) => (
           <>
-            <Link to={`/customers/${ticket.customer_id}`}>{headline(ticket.title_text, lang)}</Link>
+            <Link to={`/customers/${ticket.customer_id}?home=${ticket.home}`}>{headline(ticket.title_text, lang)}</Link>
             {ticket.device_name && <small>{ticket.device_name}</small>}
           </>
         ),

@@ -61,7 +61,8 @@ export function Chart({ series, label, height = 44, axis, mark, range }: Props) 
           {
             show: axis ?? false, stroke: ink, grid: { show: false }, ticks: { show: false }, size: 20, space: 70, gap: 4,
             font: "11px Inter Variable, sans-serif",
-            values: (_, ticks) => ticks.map((s) => absolute(s * 1000, s * 1000, lang, { seconds: (ticks[1] ?? s) - ticks[0]! < 60 })),
+            // One at the very edge would be cut off.
+            values: (u, ticks) => ticks.map((s) => (Math.abs(u.valToPos(s, "x") - u.width / 2) > u.width / 2 - 30 ? "" : absolute(s * 1000, s * 1000, lang, { seconds: (ticks[1] ?? s) - ticks[0]! < 60 }))),
           },
           { show: false },
         ],
@@ -100,9 +101,9 @@ export function Chart({ series, label, height = 44, axis, mark, range }: Props) 
   const moment = at === null ? undefined : drawn?.at[at];
   const now = Date.now();
   return (
-    <figure style={{ margin: 0 }} aria-label={`${label}: ${reading(metric, shown, lang)}`}>
+    <figure className={styles.figure} aria-label={`${label}: ${reading(metric, shown, lang)}`}>
       <figcaption className={styles.head}>
-        <span className={styles.label} title={label}>{label}</span>
+        <span className={styles.label}>{label}</span>
         <span className={styles.value}>
           {moment !== undefined && <small>{absolute(moment, now, lang, { seconds: true })} </small>}
           {at === null && peak !== undefined ? t("chart.peak", { value: reading(metric, peak, lang) }) : reading(metric, shown, lang)}

@@ -3,6 +3,7 @@ import { IconChevronDown, IconNote, IconPlugConnected, IconStethoscope, IconTick
 import { useState } from "react";
 import { useAddContact, useAskSession, useDiagnose, useOpenTicket } from "../api/mutations";
 import type { CustomerView, DiagnosisRequest, HomeView, Session, Ticket } from "../api/types";
+import { useFault } from "../components/States";
 import { useI18n } from "../i18n";
 import { useWords } from "../timeline/words";
 import { TextDialog } from "./TextDialog";
@@ -26,10 +27,11 @@ export function Actions({ view, home, ticket, session, onAsked }: Props) {
   const diagnose = useDiagnose(hub?.id ?? "");
   const ask = useAskSession(hub?.id ?? "");
   const [dialog, setDialog] = useState<"note" | "ticket">();
+  const fault = useFault();
   const failed = diagnose.error ?? ask.error;
   return (
     <>
-      {failed && <Text size="xs" c="var(--bad)" role="alert" style={{ alignSelf: "center" }}>{failed.message}</Text>}
+      {failed && <Text size="xs" c="var(--bad)" role="alert" style={{ alignSelf: "center" }}>{fault(failed)}</Text>}
       <Button variant="default" size="xs" leftSection={<IconNote size={16} />} onClick={() => setDialog("note")}>{t("actions.note")}</Button>
       {!ticket && <Button variant="default" size="xs" leftSection={<IconTicket size={16} />} onClick={() => setDialog("ticket")}>{t("actions.ticket")}</Button>}
       <Button.Group>

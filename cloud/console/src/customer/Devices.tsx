@@ -9,7 +9,6 @@ import { Said, When } from "../components/When";
 import { useI18n } from "../i18n";
 import { useNow } from "../time";
 import { useWords } from "../timeline/words";
-import { reading } from "../units";
 import styles from "./customer.module.css";
 
 const spans = { "900": "devices.span.quarter", "21600": "devices.span.sixhours", "604800": "devices.span.week" } as const;
@@ -58,7 +57,7 @@ export function Devices({ home }: { home: HomeView }) {
 }
 
 function Reasons({ device }: { device: DeviceView }) {
-  const { t, lang } = useI18n();
+  const { t } = useI18n();
   const health = device.health;
   if (!health) return <p className={styles.reasons}>{t("health.unknown.more")}</p>;
   if (health.reasons.length === 0) return null;
@@ -67,7 +66,6 @@ function Reasons({ device }: { device: DeviceView }) {
       {health.reasons.slice(0, 3).map((reason, i) => (
         <li key={i}>
           <Said text={reason.text} />
-          <span>{reading("_ratio", reason.share, lang)}</span>
         </li>
       ))}
     </ul>

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link } from "react-router";
 import { useCloseTicket, useKeepPromise, useNoteTicket } from "../api/mutations";
 import type { CustomerView, Outage, PromiseView, Ticket } from "../api/types";
-import { Empty } from "../components/States";
+import { useFault } from "../components/States";
 import { SegmentTag, Tag, TicketTag } from "../components/Status";
 import { When } from "../components/When";
 import { useI18n } from "../i18n";
@@ -53,7 +53,7 @@ export function Matters({ view, home, outage, tickets }: { view: CustomerView; h
       )}
       <h3 className={styles.sub}>{t("matters.contacts")}</h3>
       {contacts.length === 0 ? (
-        <Empty compact title={t("matters.nocontact")} />
+        <p className={styles.matter}><small>{t("matters.nocontact")}</small></p>
       ) : (
         contacts.map((contact) => (
           <div key={contact.id} className={styles.matter}>
@@ -73,6 +73,7 @@ export function Matters({ view, home, outage, tickets }: { view: CustomerView; h
 function PromiseLine({ promise }: { promise: PromiseView }) {
   const { t } = useI18n();
   const keep = useKeepPromise();
+  const fault = useFault();
   const late = Date.parse(promise.due) < useNow();
   return (
     <div className={styles.promise} data-late={late}>
@@ -81,7 +82,7 @@ function PromiseLine({ promise }: { promise: PromiseView }) {
         {promise.text}
         <br />
         <small>{late ? t("matters.late") : t("matters.due")} <When at={promise.due} show="both" /></small>
-        {keep.error && <Text component="span" display="block" size="xs" c="var(--bad)" role="alert">{keep.error.message}</Text>}
+        {keep.error && <Text component="span" display="block" size="xs" c="var(--bad)" role="alert">{fault(keep.error)}</Text>}
       </span>
       <Button size="compact-xs" variant="default" loading={keep.isPending} onClick={() => keep.mutate(promise.contact)}>{t("matters.kept")}</Button>
     </div>

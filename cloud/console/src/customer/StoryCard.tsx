@@ -32,9 +32,9 @@ export function StoryCard({ home, ticket, problems, outage }: { home: string; ti
   if (!entries.data) return <div className={styles.story} aria-busy="true" />;
   if (!head && !ticket) {
     return (
-      <dl className={`${styles.story} ${styles.calm}`} data-tone={problem || outage ? "bad" : undefined}>
-        <dd>{outage && <Away outage={outage} />} {problem && <Known problem={problem} />} {!outage && !problem && t("story.calm")}</dd>
-      </dl>
+      <div className={`${styles.story} ${styles.calm}`} data-tone={problem || outage ? "bad" : undefined}>
+        <span>{outage && <Away outage={outage} />} {problem && <Known problem={problem} />} {!outage && !problem && t("story.calm")}</span>
+      </div>
     );
   }
   const story = head && tell(merged(list, past.data), head);

@@ -1,5 +1,6 @@
 import { Alert, Button, Group, Modal, Stack, Textarea } from "@mantine/core";
 import { useState, type ReactNode } from "react";
+import { useFault } from "../components/States";
 import { useI18n } from "../i18n";
 
 interface Props {
@@ -16,6 +17,7 @@ interface Props {
 /** A small dialog around one text that is required. */
 export function TextDialog({ title, label, submit, busy, error, children, onClose, onSubmit }: Props) {
   const { t } = useI18n();
+  const fault = useFault();
   const [text, setText] = useState("");
   return (
     <Modal opened onClose={onClose} title={title} centered closeButtonProps={{ "aria-label": t("dialog.cancel") }}>
@@ -28,7 +30,7 @@ export function TextDialog({ title, label, submit, busy, error, children, onClos
         <Stack>
           <Textarea data-autofocus autosize minRows={3} maxRows={8} maxLength={2000} required label={label} value={text} onChange={(e) => setText(e.currentTarget.value)} />
           {children}
-          {error && <Alert color="red" variant="light" role="alert" p="xs">{error.message}</Alert>}
+          {error && <Alert color="red" variant="light" role="alert" p="xs">{fault(error)}</Alert>}
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>{t("dialog.cancel")}</Button>
             <Button type="submit" loading={busy} disabled={text.trim() === ""}>{submit}</Button>

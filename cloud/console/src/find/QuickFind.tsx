@@ -2,6 +2,7 @@ import { Kbd, TextInput } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
 import { useRef } from "react";
+import { Empty, Failure } from "../components/States";
 import { useI18n } from "../i18n";
 import { Matches } from "./Matches";
 import { useFinder } from "./useFinder";
@@ -30,6 +31,11 @@ export function QuickFind() {
         <div onClick={finder.done}>
           <Matches items={finder.items} q={finder.q} active={finder.active} id="quick-results" />
         </div>
+      )}
+      {finder.find.isError ? (
+        <div className={styles.results}><Failure error={finder.find.error} retry={() => void finder.find.refetch()} /></div>
+      ) : (
+        finder.nobody && <div className={styles.results}><Empty compact title={t("find.nobody", { q: finder.q })} /></div>
       )}
     </search>
   );

@@ -28,5 +28,6 @@ export function useFinder() {
     setText(value);
     setActive(0);
   };
-  return { text, change, q, items, active, onKeyDown, find, done: () => setText("") };
+  const nobody = q.length >= 2 && find.isSuccess && !find.isPlaceholderData && items.length === 0;
+  return { text, change, q, items, nobody, active, onKeyDown, find, done: () => setText("") };
 }

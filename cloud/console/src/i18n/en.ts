@@ -6,10 +6,11 @@ const en = {
 
   "error.unreachable": "The service cannot be reached", "error.missing": "There is no such thing here",
   "error.forbidden": "You may not see this", "error.other": "That did not work", "error.retry": "Try again",
+  "error.conflict": "Something has changed meanwhile. Please look again.",
   "error.nopage": "There is no such page", "dialog.cancel": "Cancel",
 
   "signin.title": "Sign in", "signin.what": "Who is calling, what their home says, and what was tried.",
-  "signin.name": "Name", "signin.password": "Password", "signin.submit": "Sign in", "signin.wrong": "Name or password is not right.",
+  "signin.name": "Name", "signin.password": "Password", "signin.submit": "Sign in", "signin.show": "Show the password", "signin.wrong": "Name or password is not right.",
 
   "find.title": "Who is calling?", "find.placeholder": "Phone, name or device",
   "find.hint": "Any part of a phone number, name, e-mail or device.", "find.keys": "Arrow keys choose, Enter opens.",

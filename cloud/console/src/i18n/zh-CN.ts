@@ -8,10 +8,11 @@ const zhCN: Messages = {
 
   "error.unreachable": "无法连接到服务", "error.missing": "找不到这项内容",
   "error.forbidden": "您没有查看权限", "error.other": "操作没有成功", "error.retry": "重试",
+  "error.conflict": "情况已有变化，请查看最新内容后再试",
   "error.nopage": "没有这个页面", "dialog.cancel": "取消",
 
   "signin.title": "登录", "signin.what": "谁来电、家中设备状况如何、已经试过什么，一目了然。",
-  "signin.name": "用户名", "signin.password": "密码", "signin.submit": "登录", "signin.wrong": "用户名或密码不正确。",
+  "signin.name": "用户名", "signin.password": "密码", "signin.submit": "登录", "signin.show": "显示密码", "signin.wrong": "用户名或密码不正确。",
 
   "find.title": "谁在来电？", "find.placeholder": "电话、姓名或设备",
   "find.hint": "输入电话、姓名、邮箱或设备的任意一部分。", "find.keys": "方向键选择，回车打开。",
@@ -62,7 +63,7 @@ const zhCN: Messages = {
   "note.title": "记录来电", "note.said": "客户说了什么？", "note.promise": "您承诺了什么？",
   "note.promise.example": "有结果后回电", "note.due": "何时之前？", "note.hours": "{n} 小时内", "note.save": "保存",
 
-  "session.title": "远程协助", "session.asked": "等待客户在收件箱中同意。询问于",
+  "session.title": "远程协助", "session.asked": "等待客户在收件箱中同意。询问时间：",
   "session.starting": "客户已同意，正在设备上启动……", "session.connecting": "正在连接设备……",
   "session.open": "已连接", "session.lost": "连接中断", "session.closed": "协助已结束",
   "session.direct": "直连", "session.relayed": "中继", "session.cancel": "取消", "session.end": "结束协助", "session.dismiss": "关闭面板",

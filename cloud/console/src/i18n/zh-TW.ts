@@ -8,10 +8,11 @@ const zhTW: Messages = {
 
   "error.unreachable": "無法連線到服務", "error.missing": "找不到這項內容",
   "error.forbidden": "您沒有檢視權限", "error.other": "操作沒有成功", "error.retry": "再試一次",
+  "error.conflict": "情況已有變化，請查看最新內容後再試",
   "error.nopage": "沒有這個頁面", "dialog.cancel": "取消",
 
   "signin.title": "登入", "signin.what": "誰來電、家中裝置狀況如何、已經試過什麼，一目了然。",
-  "signin.name": "使用者名稱", "signin.password": "密碼", "signin.submit": "登入", "signin.wrong": "使用者名稱或密碼不正確。",
+  "signin.name": "使用者名稱", "signin.password": "密碼", "signin.submit": "登入", "signin.show": "顯示密碼", "signin.wrong": "使用者名稱或密碼不正確。",
 
   "find.title": "誰來電？", "find.placeholder": "電話、姓名或裝置",
   "find.hint": "輸入電話、姓名、電子郵件或裝置的任何一部分。", "find.keys": "方向鍵選擇，Enter 開啟。",
@@ -62,7 +63,7 @@ const zhTW: Messages = {
   "note.title": "記錄來電", "note.said": "客戶說了什麼？", "note.promise": "您承諾了什麼？",
   "note.promise.example": "有結果後回電", "note.due": "何時之前？", "note.hours": "{n} 小時內", "note.save": "儲存",
 
-  "session.title": "遠端協助", "session.asked": "等待客戶在收件匣中同意。詢問於",
+  "session.title": "遠端協助", "session.asked": "等待客戶在收件匣中同意。詢問時間：",
   "session.starting": "客戶已同意，正在裝置上啟動……", "session.connecting": "正在連線到裝置……",
   "session.open": "已連線", "session.lost": "連線中斷", "session.closed": "協助已結束",
   "session.direct": "直接連線", "session.relayed": "中繼", "session.cancel": "取消", "session.end": "結束協助", "session.dismiss": "關閉面板",

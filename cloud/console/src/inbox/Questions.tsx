@@ -1,6 +1,7 @@
 import { Button } from "@mantine/core";
 import { useAnswer } from "../api/mutations";
 import type { Inbox, Notice } from "../api/types";
+import { useFault } from "../components/States";
 import { When } from "../components/When";
 import { useI18n } from "../i18n";
 import styles from "./inbox.module.css";
@@ -21,6 +22,7 @@ export function Questions({ inbox }: { inbox: Inbox }) {
 function Question({ notice }: { notice: Notice }) {
   const { t, lookup } = useI18n();
   const answer = useAnswer();
+  const fault = useFault();
   const consent = notice.consent!;
   const reply = (answerWith: "given" | "refused") => answer.mutate({ request: consent.request, answer: answerWith });
   return (
@@ -33,7 +35,7 @@ function Question({ notice }: { notice: Notice }) {
       <p style={{ color: "var(--ink-2)", fontSize: 13 }}>
         {t("consent.limits")} <When at={consent.until} />
       </p>
-      {answer.isError && <p role="alert" style={{ color: "var(--bad)" }}>{answer.error.message}</p>}
+      {answer.isError && <p role="alert" style={{ color: "var(--bad)" }}>{fault(answer.error)}</p>}
       <div className={styles.buttons}>
         <Button data-answer="refused" variant="default" size="md" disabled={answer.isPending} onClick={() => reply("refused")}>{t("consent.no")}</Button>
         <Button data-answer="given" size="md" loading={answer.isPending} onClick={() => reply("given")}>{t("consent.yes")}</Button>

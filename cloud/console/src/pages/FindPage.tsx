@@ -16,7 +16,6 @@ export function FindPage() {
   useDocumentTitle(`${t("find.title")} · Hearthline`);
   const finder = useFinder();
   const tickets = useTickets(["open", "waiting"]);
-  const nobody = finder.q.length >= 2 && finder.find.isSuccess && !finder.find.isPlaceholderData && finder.items.length === 0;
   return (
     <div className={styles.hero}>
       <h1>{t("find.title")}</h1>
@@ -36,9 +35,9 @@ export function FindPage() {
         <p className={styles.hint} id="find-hint">{t("find.hint")} <span>{t("find.keys")}</span></p>
         {finder.find.isError && <Failure error={finder.find.error} retry={() => void finder.find.refetch()} />}
         {finder.items.length > 0 && <Matches items={finder.items} q={finder.q} active={finder.active} id="results" />}
-        {nobody && <Empty title={t("find.nobody", { q: finder.q })}>{t("find.nobody.more")}</Empty>}
+        {finder.nobody && <Empty title={t("find.nobody", { q: finder.q })}>{t("find.nobody.more")}</Empty>}
       </search>
-      {finder.items.length === 0 && !nobody && (
+      {finder.items.length === 0 && !finder.nobody && (
         <section className={styles.section}>
           <h2>
             {t("find.recent")} <Link to="/tickets">{t("find.all")}</Link>

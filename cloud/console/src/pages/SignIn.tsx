@@ -4,7 +4,7 @@ import { useState } from "react";
 import { ApiError } from "../api/client";
 import { useSignIn } from "../api/queries";
 import { LanguagePicker } from "../components/LanguagePicker";
-import { Failure } from "../components/States";
+import { Failure, useFault } from "../components/States";
 import { useI18n } from "../i18n";
 
 interface Props {
@@ -16,6 +16,7 @@ export function SignIn({ unreachable, retry }: Props) {
   const { t } = useI18n();
   useDocumentTitle(`${t("signin.title")} · Hearthline`);
   const signIn = useSignIn();
+  const fault = useFault();
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
   const wrong = signIn.error instanceof ApiError && signIn.error.status === 401;
@@ -39,10 +40,10 @@ export function SignIn({ unreachable, retry }: Props) {
             >
               <Stack>
                 <TextInput label={t("signin.name")} name="username" autoComplete="username" required withAsterisk={false} autoFocus value={name} onChange={(e) => setName(e.currentTarget.value)} />
-                <PasswordInput label={t("signin.password")} name="password" autoComplete="current-password" required withAsterisk={false} value={password} onChange={(e) => setPassword(e.currentTarget.value)} />
+                <PasswordInput label={t("signin.password")} name="password" autoComplete="current-password" visibilityToggleButtonProps={{ "aria-label": t("signin.show") }} required withAsterisk={false} value={password} onChange={(e) => setPassword(e.currentTarget.value)} />
                 {signIn.isError && (
                   <Alert color="red" variant="light" role="alert" p="xs">
-                    {wrong ? t("signin.wrong") : signIn.error.message}
+                    {wrong ? t("signin.wrong") : fault(signIn.error)}
                   </Alert>
                 )}
                 <Button type="submit" loading={signIn.isPending}>{t("signin.submit")}</Button>

@@ -38,10 +38,10 @@ export function DiagnosisView({ diagnosis }: { diagnosis: Diagnosis }) {
   const words = useWords();
   return (
     <>
-      <h4>{t("diagnosis.verdict", { kind: words.diagnosis(diagnosis.request.kind) })}</h4>
+      <h3>{t("diagnosis.verdict", { kind: words.diagnosis(diagnosis.request.kind) })}</h3>
       <p style={{ margin: "0 0 8px" }}>{words.verdict(diagnosis.verdict)}</p>
       <Path segment={diagnosis.verdict.segment} />
-      <h4>{t("diagnosis.steps")}</h4>
+      <h3>{t("diagnosis.steps")}</h3>
       <Steps steps={diagnosis.steps} />
     </>
   );

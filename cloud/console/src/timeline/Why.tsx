@@ -24,7 +24,7 @@ export function Why({ entry }: { entry: Entry }) {
     <div className={styles.panel}>
       {chain.length > 1 && (
         <>
-          <h4>{t("why.chain")}</h4>
+          <h3>{t("why.chain")}</h3>
           <ol className={styles.steps}>
             {chain.map((cause, i) => (
               <li key={cause.id} className={styles.cause} data-cause={cause.kind}>
@@ -44,13 +44,13 @@ export function Why({ entry }: { entry: Entry }) {
       )}
       {entry.risk && (
         <>
-          <h4>{t("why.reasons")}</h4>
+          <h3>{t("why.reasons")}</h3>
           <Reasons entry={entry} />
         </>
       )}
       {entry.evidence && entry.evidence.length > 0 && (
         <>
-          <h4>{t("why.evidence")}</h4>
+          <h3>{t("why.evidence")}</h3>
           <EvidenceCharts entry={entry} />
         </>
       )}

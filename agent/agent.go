@@ -20,19 +20,6 @@ import (
 // Version is what this build calls itself; the linker may set it.
 var Version = "dev"
 
-// Clock stamps records. Its monotonic time starts at zero when the agent starts and never jumps; its wall
-// time is whatever the device believes. It is safe for concurrent use.
-type Clock struct{ start time.Time }
-
-// NewClock returns a clock that starts now.
-func NewClock() *Clock { return &Clock{start: time.Now()} }
-
-// Mono is the time since the start of the agent in milliseconds.
-func (c *Clock) Mono() int64 { return time.Since(c.start).Milliseconds() }
-
-// Wall is the device's idea of the time in milliseconds since 1970.
-func (c *Clock) Wall() int64 { return time.Now().UnixMilli() }
-
 // Log takes what the device has to say. The outbox is one. It is safe for concurrent use.
 type Log interface {
 	// Event returns once the event is durable, with the id that later events may cite as their cause.

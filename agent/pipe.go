@@ -6,9 +6,10 @@ import "github.com/hearthline/hearthline/protocol"
 // output, one JSON object a line. The assist process has no other way to the cloud, and ends when its
 // input ends, so it can never outlive the agent.
 
-// ToAssist is a line from the agent to the assist process. Exactly one field is set; Start comes first.
+// ToAssist is a line from the agent to the assist process: a Start, which comes first, a Signal or an End.
 type ToAssist struct {
 	Start  *protocol.Assist `json:"start,omitempty"`
+	LeftMS int64            `json:"left_ms,omitempty"` // with Start: the session ends after so long; 0, from an older agent: at its EndsAt
 	Signal *protocol.Signal `json:"signal,omitempty"`
 	End    string           `json:"end,omitempty"` // close at once; the reason
 }

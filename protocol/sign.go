@@ -21,6 +21,7 @@ const (
 	PurposeCommand Purpose = "hearthline/command/1"
 	PurposePlan    Purpose = "hearthline/plan/1"
 	PurposeModel   Purpose = "hearthline/model/1"
+	PurposeTime    Purpose = "hearthline/time/1"
 )
 
 // Sign wraps payload in a tagged COSE_Sign1 (RFC 9052) by an Ed25519 key, with the purpose as external data.

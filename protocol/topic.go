@@ -36,11 +36,13 @@ const (
 	UpEvent     Channel = "up/event"
 	UpTelemetry Channel = "up/telemetry"
 	UpAssist    Channel = "up/assist"
+	UpTime      Channel = "up/time"
 	UpState     Channel = "state"
 	DownAck     Channel = "down/ack"
 	DownCommand Channel = "down/command"
 	DownAssist  Channel = "down/assist"
 	DownModel   Channel = "down/model"
+	DownTime    Channel = "down/time"
 )
 
 // Lane returns the up lane that the channel carries; ok is false for every other channel.
@@ -82,7 +84,7 @@ func ParseTopic(topic string) (tenant, device string, c Channel, err error) {
 		return "", "", "", err
 	}
 	switch c := Channel(channel); c {
-	case UpEvent, UpTelemetry, UpAssist, UpState, DownAck, DownCommand, DownAssist, DownModel:
+	case UpEvent, UpTelemetry, UpAssist, UpTime, UpState, DownAck, DownCommand, DownAssist, DownModel, DownTime:
 		return tenant, device, c, nil
 	}
 	return "", "", "", fmt.Errorf("%w: topic %q names no channel", ErrInvalid, clip(topic))

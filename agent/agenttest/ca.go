@@ -148,3 +148,17 @@ func (ca *CA) Command(t testing.TB, c protocol.Command, p protocol.Plan) []byte 
 	}
 	return signed
 }
+
+// Time is the cloud's answer to a device's question what time it is.
+func (ca *CA) Time(t testing.TB, device string, nonce []byte, now time.Time) []byte {
+	t.Helper()
+	body, err := protocol.Marshal(&protocol.Time{Version: protocol.Version, Tenant: "acme", Device: device, Nonce: nonce, Now: now.UnixMilli()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := protocol.Sign(protocol.PurposeTime, body, ca.CommandKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}

@@ -33,6 +33,7 @@ type Cloud struct {
 	events  []Event
 	states  []protocol.State
 	signals []protocol.Signal
+	asked   []protocol.TimeRequest
 	drop    func(protocol.Batch) bool // true: as if it had never come
 	mute    bool                      // commit, but do not acknowledge
 	changed chan struct{}
@@ -85,6 +86,12 @@ func (c *Cloud) receive(m mqtt.Message) {
 			c.t.Errorf("signal: %v", err)
 		}
 		c.signals = append(c.signals, s)
+	case protocol.UpTime:
+		var r protocol.TimeRequest
+		if err := protocol.Unmarshal(m.Payload(), &r); err != nil {
+			c.t.Errorf("question of the time: %v", err)
+		}
+		c.asked = append(c.asked, r)
 	case protocol.UpEvent, protocol.UpTelemetry:
 		lane, _ := channel.Lane()
 		c.commit(lane, m.Payload())
@@ -266,6 +273,9 @@ func (c *Cloud) Contiguous() bool {
 
 // States, for use inside Await: what the device said of its presence.
 func (c *Cloud) States() []protocol.State { return c.states }
+
+// Asked, for use inside Await: the questions what time it is.
+func (c *Cloud) Asked() []protocol.TimeRequest { return c.asked }
 
 // Signals, for use inside Await: what came on up/assist.
 func (c *Cloud) Signals() []protocol.Signal { return c.signals }

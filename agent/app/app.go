@@ -129,6 +129,7 @@ func (a *Agent) assemble(id *agent.Identity, clock *agent.Clock) (err error) {
 	}
 	if a.uplink, err = uplink.New(uplink.Options{
 		Tenant: id.Tenant, Device: id.Device, Dial: dial, Spool: a.outbox, Clock: clock,
+		OnTime:    func(signed []byte) error { return clock.Answer(opts.Identity(), signed) },
 		OnCommand: a.obey, OnAssist: func(s protocol.Signal) { a.session.Signal(s) }, OnModel: a.adopt, Model: func() string { return *a.scoring.Load() },
 		OnAcked: opts.OnAcked, OnRestored: a.restored,
 		Spread: opts.Spread, AtOnce: opts.AtOnce, KeepAlive: opts.KeepAlive, Log: opts.Log,
@@ -142,7 +143,7 @@ func (a *Agent) assemble(id *agent.Identity, clock *agent.Clock) (err error) {
 	}); err != nil {
 		return err
 	}
-	if a.gate, err = command.New(command.Options{Identity: opts.Identity, Path: filepath.Join(opts.Dir, fileCounter)}); err != nil {
+	if a.gate, err = command.New(command.Options{Identity: opts.Identity, Clock: clock, Path: filepath.Join(opts.Dir, fileCounter)}); err != nil {
 		return err
 	}
 	if a.remedy, err = remedy.New(remedy.Options{Hub: opts.Driver, Journal: a.outbox, Log: opts.Log}); err != nil {
@@ -151,7 +152,10 @@ func (a *Agent) assemble(id *agent.Identity, clock *agent.Clock) (err error) {
 	if a.look, err = diagnose.New(diagnose.Options{Hub: opts.Driver, Log: a.outbox}); err != nil {
 		return err
 	}
-	a.session, err = session.New(session.Options{Command: opts.Assist, Log: a.outbox, Send: a.uplink.Signal, Logger: opts.Log})
+	a.session, err = session.New(session.Options{
+		Now:     func() time.Time { return clock.Now(opts.Identity()) },
+		Command: opts.Assist, Log: a.outbox, Send: a.uplink.Signal, Logger: opts.Log,
+	})
 	return err
 }
 

@@ -11,7 +11,8 @@
 //	         {"bye":"customer"}
 //
 // What may be asked was agreed with the customer and arrives signed in protocol.Assist.Allow; the
-// session closes by itself at its end time, when the agent's pipe closes, or when either side says so.
+// session closes by itself when the time that the agent gave it is over, when the agent's pipe closes, or
+// when either side says so.
 package assist
 
 import (
@@ -90,13 +91,17 @@ func (s *Session) Run(ctx context.Context) error {
 	if !ok || first.Start == nil {
 		return errors.New("assist: the first line is not a start")
 	}
-	reason, err := s.serve(ctx, first.Start, lines)
+	left := time.Duration(first.LeftMS) * time.Millisecond
+	if left == 0 {
+		left = time.Until(time.Unix(first.Start.EndsAt, 0))
+	}
+	reason, err := s.serve(ctx, first.Start, left, lines)
 	s.tell(agent.FromAssist{Ended: reason})
 	return err
 }
 
-// serve holds the peer connection and decides when the session is over.
-func (s *Session) serve(ctx context.Context, start *protocol.Assist, lines <-chan agent.ToAssist) (reason string, err error) {
+// serve holds the peer connection and decides when the session is over: after left at the latest.
+func (s *Session) serve(ctx context.Context, start *protocol.Assist, left time.Duration, lines <-chan agent.ToAssist) (reason string, err error) {
 	peer, err := dial(start, s.tell)
 	if err != nil {
 		return endedLost, err
@@ -107,7 +112,7 @@ func (s *Session) serve(ctx context.Context, start *protocol.Assist, lines <-cha
 		peer.close(reason)
 	}()
 
-	over := time.NewTimer(time.Until(time.Unix(start.EndsAt, 0)))
+	over := time.NewTimer(left)
 	defer over.Stop()
 	nobody := time.NewTimer(s.opts.ConnectIn)
 	defer nobody.Stop()

@@ -51,6 +51,11 @@ type call struct {
 
 func begin(t *testing.T, hub slowHub, allow []string, endsIn, connectIn time.Duration) *call {
 	t.Helper()
+	return start(t, hub, agent.ToAssist{Start: &protocol.Assist{Session: "s1", Allow: allow, EndsAt: time.Now().Add(endsIn).Unix()}}, connectIn)
+}
+
+func start(t *testing.T, hub slowHub, first agent.ToAssist, connectIn time.Duration) *call {
+	t.Helper()
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	s, err := New(Options{Hub: hub, In: inR, Out: outW, MetricsEvery: 20 * time.Millisecond, ConnectIn: connectIn})
@@ -76,7 +81,7 @@ func begin(t *testing.T, hub slowHub, allow []string, endsIn, connectIn time.Dur
 			}
 		}
 	}()
-	c.tell(agent.ToAssist{Start: &protocol.Assist{Session: "s1", Allow: allow, EndsAt: time.Now().Add(endsIn).Unix()}})
+	c.tell(first)
 	t.Cleanup(func() {
 		inW.Close()
 		if c.pc != nil {
@@ -253,6 +258,16 @@ func TestASessionEndsByItselfWhenItsTimeIsOver(t *testing.T) {
 	c := begin(t, slowHub{}, nil, 0, 0)
 	if reason, _ := c.ended(); reason != endedTime {
 		t.Errorf("got %q, want %q", reason, endedTime)
+	}
+}
+
+func TestHowLongIsLeftCountsWhateverTheDevicesClockSays(t *testing.T) {
+	for name, ends := range map[string]time.Duration{"the clock is ahead by a year": -365 * 24 * time.Hour, "it is behind by one": 365 * 24 * time.Hour} {
+		c := start(t, slowHub{}, agent.ToAssist{Start: &protocol.Assist{Session: "s1", EndsAt: time.Now().Add(ends).Unix()}, LeftMS: 300}, 0)
+		begun := time.Now()
+		if reason, _ := c.ended(); reason != endedTime || time.Since(begun) < 200*time.Millisecond {
+			t.Errorf("%s: got %q after %s", name, reason, time.Since(begun))
+		}
 	}
 }
 

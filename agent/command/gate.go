@@ -3,6 +3,9 @@
 // Two signatures are needed: the cloud's, which selects a plan for this device, and that of a key which the
 // cloud never holds, which allows the plan at all. The counter of a command is on disk before the command is
 // let through, so that none is obeyed twice, not even after a power cut.
+//
+// Whether it has expired is judged by the time that the cloud told (see agent.Clock), where that is known, and
+// by the newest issue time that was seen: the device's own clock may be wrong by years, either way.
 package command
 
 import (
@@ -31,10 +34,11 @@ func (r *Refusal) Error() string { return fmt.Sprintf("command refused: %s: %s",
 // of it. It is no refusal.
 var ErrRepeated = errors.New("command was taken before")
 
-// Options configures a Gate. Identity and Path are required.
+// Options configures a Gate. All are required.
 type Options struct {
 	Identity func() *agent.Identity // the present one; whom to trust may change with a renewal
-	Path     string                 // a small file that holds the counter
+	Clock    *agent.Clock
+	Path     string // a small file that holds the counter
 }
 
 // Gate lets commands through. It is safe for concurrent use.
@@ -56,8 +60,8 @@ const recent = 32
 // New reads the counter. A file that cannot be read is an error: with the counter lost, old commands could
 // be obeyed again.
 func New(opts Options) (*Gate, error) {
-	if opts.Identity == nil || opts.Path == "" {
-		return nil, errors.New("command gate: Identity and Path are required")
+	if opts.Identity == nil || opts.Clock == nil || opts.Path == "" {
+		return nil, errors.New("command gate: Identity, Clock and Path are required")
 	}
 	g := &Gate{opts: opts}
 	b, err := os.ReadFile(opts.Path)
@@ -108,7 +112,7 @@ func (g *Gate) Check(signed []byte) (agent.Command, error) {
 	}
 	// The device's clock may be behind, so the latest signed time that it has seen counts too. A command from
 	// its future therefore sets the clock of this gate rather than being refused.
-	now := max(id.Now().Unix(), g.state.IssuedAt)
+	now := max(g.opts.Clock.Now(id).Unix(), g.state.IssuedAt)
 	if now >= c.ExpiresAt {
 		return refuse("expires_at", "it expired %s ago by the device's clock", time.Duration(now-c.ExpiresAt)*time.Second)
 	}

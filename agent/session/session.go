@@ -3,6 +3,10 @@
 //
 //	cloud ── down/assist ──▶ session ── lines of JSON on stdin  ──▶ hearth-assist ── WebRTC ── browser
 //	      ◀── up/assist ────         ◀─ lines of JSON on stdout ──
+//
+// How long a session may last is settled when it starts: until its end by Options.Now, and no longer than from
+// the command's issue to its end, which a clock that is behind cannot stretch. From there it is a timer, which
+// no step of the clock moves; the assist process has one, and is killed soon after when it does not end.
 package session
 
 import (
@@ -30,8 +34,9 @@ var ErrBusy = errors.New("another remote session is running")
 // ErrUnavailable is returned when no assist program is configured.
 var ErrUnavailable = errors.New("this device has no assist program")
 
-// Options configures a Starter. Log and Send are required.
+// Options configures a Starter. Now, Log and Send are required.
 type Options struct {
+	Now     func() time.Time           // the time by which sessions end (see agent.Clock)
 	Command []string                   // program and arguments of hearth-assist; empty: no sessions on this device
 	Log     agent.Log                  // takes the session's events
 	Send    func(protocol.Signal) bool // publishes on up/assist
@@ -56,8 +61,8 @@ const endGrace = 2 * time.Second // from being told to end to being killed
 
 // New checks the options.
 func New(opts Options) (*Starter, error) {
-	if opts.Log == nil || opts.Send == nil {
-		return nil, errors.New("session: Log and Send are required")
+	if opts.Now == nil || opts.Log == nil || opts.Send == nil {
+		return nil, errors.New("session: Now, Log and Send are required")
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -111,11 +116,12 @@ func (s *Starter) Run(ctx context.Context, c *agent.Command) error {
 		return ErrUnavailable
 	}
 	ends := time.Unix(c.Assist.EndsAt, 0)
-	if time.Until(ends) <= 0 {
+	left := min(ends.Sub(s.opts.Now()), ends.Sub(time.Unix(c.IssuedAt, 0)))
+	if left <= 0 {
 		return fmt.Errorf("session %s ended at %s", r.id, ends.UTC().Format(time.RFC3339))
 	}
 
-	within, cancel := context.WithDeadline(context.WithoutCancel(ctx), ends.Add(endGrace))
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), left+endGrace)
 	defer cancel()
 	cmd := exec.CommandContext(within, s.opts.Command[0], s.opts.Command[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -144,7 +150,9 @@ func (s *Starter) Run(ctx context.Context, c *agent.Command) error {
 
 	var wg sync.WaitGroup
 	over := make(chan struct{})
-	wg.Go(func() { s.feed(ctx, r, c.Assist, in, over, cancel) })
+	wg.Go(func() {
+		s.feed(ctx, r, agent.ToAssist{Start: c.Assist, LeftMS: max(left.Milliseconds(), 1)}, in, over, cancel)
+	})
 	reason := s.listen(within, r, out, because)
 	close(over)
 	cancel()
@@ -162,10 +170,10 @@ func (s *Starter) Run(ctx context.Context, c *agent.Command) error {
 }
 
 // feed writes to the assist process until it is over. An End, or the agent stopping, gives it endGrace.
-func (s *Starter) feed(ctx context.Context, r *running, start *protocol.Assist, in io.WriteCloser, over <-chan struct{}, kill func()) {
+func (s *Starter) feed(ctx context.Context, r *running, start agent.ToAssist, in io.WriteCloser, over <-chan struct{}, kill func()) {
 	defer in.Close()
 	enc := json.NewEncoder(in)
-	if enc.Encode(agent.ToAssist{Start: start}) != nil {
+	if enc.Encode(start) != nil {
 		return
 	}
 	grace := time.NewTimer(time.Hour)

@@ -7,6 +7,9 @@
 //	connect (with jitter) -> subscribe -> say online -> send from the last ack, events first
 //	      ^                                                |
 //	      +--- lost, or silent for too long ---------------+ resend on timeout or when acks stand still
+//
+// When the cloud offers to tell the time, it is asked, and once an hour from then on. While the time is not
+// known, commands wait for the answer: it decides whether they have expired.
 package uplink
 
 import (
@@ -46,6 +49,7 @@ type Options struct {
 	OnCommand  func(signed []byte)
 	OnAssist   func(protocol.Signal)
 	OnModel    func(signed []byte)
+	OnTime     func(signed []byte) error                     // the answer to Clock.Ask, which it gives to Clock; nil: the time is never asked for
 	Model      func() string                                 // the state's Model; nil says nothing of it
 	OnAcked    func(l protocol.Lane, epoch, from, to uint64) // sequences now known to be committed
 	OnRestored func(ctx context.Context, down time.Duration, why string, attempts int)
@@ -76,6 +80,7 @@ type Uplink struct {
 	tries   int       // attempts since the connection was lost
 	since   time.Time // when it was lost
 	why     string    // the last reason, as Classify names it
+	time    timekeeper
 }
 
 // New checks the options. It starts nothing.
@@ -231,12 +236,13 @@ func (u *Uplink) serve(ctx context.Context, c mqtt.Client, lost <-chan error, do
 	for i := range u.lanes {
 		u.lanes[i].reset()
 	}
+	u.time.connected()
 	for {
 		next, err := u.send(c)
 		if err != nil {
 			return err
 		}
-		timer.Reset(next)
+		timer.Reset(min(next, u.keepTime(c)))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -298,9 +304,9 @@ func (u *Uplink) receive(c mqtt.Client, m mqtt.Message) {
 			u.opts.OnAssist(s)
 		}
 	case protocol.DownCommand:
-		if u.opts.OnCommand != nil {
-			u.opts.OnCommand(m.Payload())
-		}
+		u.command(m.Payload())
+	case protocol.DownTime:
+		err = u.told(m.Payload())
 	case protocol.DownModel:
 		if u.opts.OnModel != nil {
 			before := u.opts.Model()

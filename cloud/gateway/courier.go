@@ -22,17 +22,25 @@ func (c courier) Message(tenant, device string, lane protocol.Lane, payload []by
 }
 
 // State keeps presence: with an external broker the retained state and the last will are all we see.
-func (c courier) State(tenant, device string, s protocol.State) {
+func (c courier) State(tenant, device string, s protocol.State, kept bool) {
 	at := place{tenant, device}
 	if !s.Online {
 		c.presence.note(at, seen{at: c.now()})
 		return
 	}
 	c.says(at, s)
+	if !kept { // the states of a whole fleet come at once when we connect
+		c.offerTime(tenant, device)
+	}
 	select {
 	case c.came <- at:
 	default: // waiting commands have their own next turn
 	}
+}
+
+// Time answers a device that asks what time it is.
+func (c courier) Time(tenant, device string, ask protocol.TimeRequest) {
+	c.tellTime(tenant, device, ask)
 }
 
 // Signal takes a step of a remote session.

@@ -53,6 +53,7 @@ func (d door) Connected(s *broker.Session) error {
 // Subscribed notes that the device is there, now that it can be told something, and has the commands that wait for the device published.
 func (d door) Subscribed(s *broker.Session) {
 	d.presence.note(place{s.Tenant, s.Device}, seen{online: true, at: d.now()})
+	d.offerTime(s.Tenant, s.Device) // before its commands: what time it is decides whether it obeys them
 	select {
 	case d.came <- place{s.Tenant, s.Device}:
 	default: // their own next turn will do
@@ -98,6 +99,12 @@ func (d door) Publish(s *broker.Session, c protocol.Channel, payload []byte) err
 		if d.opts.Signal != nil {
 			d.opts.Signal(s.Tenant, s.Device, sig)
 		}
+	case protocol.UpTime:
+		var ask protocol.TimeRequest
+		if err := protocol.Unmarshal(payload, &ask); err != nil {
+			return err
+		}
+		d.tellTime(s.Tenant, s.Device, ask)
 	}
 	return nil
 }

@@ -1,7 +1,7 @@
 // Package gateway is the devices' door: who a device is, what it sends, what it is told.
 //
 //	device --mTLS, MQTT 3.1.1--> broker --publish hook--> ingest --group commit--> store
-//	       <-- acks, commands --                             \--> timeline, telemetry, observers
+//	       <-- acks, commands, the time --                   \--> timeline, telemetry, observers
 //	device --HTTPS-------------> enrol  --> ca
 //
 // Each idea has a package of its own below this one: ca (certificates), enrol (tokens and renewal), broker

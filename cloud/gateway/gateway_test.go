@@ -55,6 +55,7 @@ type world struct {
 	seen    chan ingest.Committed
 	removed sync.Map
 	ahead   atomic.Int64 // nanoseconds by which the gateway's clock is ahead
+	lost    atomic.Bool  // the gateway's clock is not to be believed
 	stop    func()
 }
 
@@ -105,7 +106,7 @@ func (w *world) start() {
 		Listen:  "127.0.0.1:0", EnrolAt: "127.0.0.1:0", Hosts: []string{"127.0.0.1"},
 		Signal:  func(_, _ string, s protocol.Signal) { w.signals <- s },
 		Observe: func(c ingest.Committed) { w.seen <- c },
-		Clock:   w.now,
+		Clock:   w.now, Believed: func() (time.Time, bool) { return w.now(), !w.lost.Load() },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -232,7 +233,8 @@ type hub struct {
 	id     *identity
 	client mqtt.Client
 	acks   chan protocol.Ack
-	down   chan mqtt.Message
+	down   chan mqtt.Message // but acks and offers of the time
+	offers chan struct{}
 	lost   chan error
 }
 
@@ -244,7 +246,7 @@ func (id *identity) options(clientID string) *mqtt.ClientOptions {
 
 func (id *identity) connect(t *testing.T) *hub {
 	t.Helper()
-	h := &hub{t: t, id: id, acks: make(chan protocol.Ack, 256), down: make(chan mqtt.Message, 16), lost: make(chan error, 1)}
+	h := &hub{t: t, id: id, acks: make(chan protocol.Ack, 256), down: make(chan mqtt.Message, 16), offers: make(chan struct{}, 16), lost: make(chan error, 1)}
 	o := id.options(id.got.Device).SetConnectionLostHandler(func(_ mqtt.Client, err error) { h.lost <- err })
 	h.client = mqtt.NewClient(o)
 	h.must(h.client.Connect())
@@ -254,7 +256,11 @@ func (id *identity) connect(t *testing.T) *hub {
 		if err != nil {
 			t.Error(err)
 		}
-		if c != protocol.DownAck {
+		switch {
+		case c == protocol.DownTime && len(m.Payload()) == 0:
+			h.offers <- struct{}{}
+			return
+		case c != protocol.DownAck:
 			h.down <- m
 			return
 		}
@@ -400,6 +406,9 @@ func TestACommandIsSentAgainUntilAnEventNamesIt(t *testing.T) {
 
 	h := id.connect(t)
 	got := <-h.down // as soon as it has subscribed
+	if len(h.offers) != 1 {
+		t.Error("the command came before the offer of the time, by which a device judges it")
+	}
 	payload, err := protocol.Verify(protocol.PurposeCommand, got.Payload(), keys(id.got.CommandKeys))
 	if err != nil {
 		t.Fatal(err)

@@ -139,7 +139,8 @@ func (c *cddl) one(used *[]string) rule {
 		c.expect(")")
 		return func(v any) error {
 			s, _ := v.(string)
-			n := big.NewInt(int64(len(s)))
+			b, _ := v.([]byte)
+			n := big.NewInt(int64(len(s) + len(b)))
 			return errors.Join(base(v), unless(n.Cmp(least) >= 0 && n.Cmp(most) <= 0, v, "of the right size"))
 		}
 	case c.took(".regexp"):
@@ -309,7 +310,7 @@ func TestEveryMessageIsAsTheCDDLSays(t *testing.T) {
 			}
 		})
 	}
-	if len(checked) != 10 {
+	if len(checked) != 12 {
 		t.Errorf("checked %v", checked)
 	}
 }

@@ -184,6 +184,9 @@ func FuzzState(f *testing.F)   { fuzz(f, "state") }
 func FuzzSignal(f *testing.F)  { fuzz(f, "signal") }
 func FuzzPlan(f *testing.F)    { fuzz(f, "plan") }
 func FuzzCommand(f *testing.F) { fuzz(f, "command", "command_assist") }
+func FuzzTime(f *testing.F)    { fuzz(f, "time") }
+
+func FuzzTimeRequest(f *testing.F) { fuzz(f, "time-request") }
 
 func FuzzVerify(f *testing.F) {
 	for _, m := range prototest.Messages() {
@@ -193,7 +196,7 @@ func FuzzVerify(f *testing.F) {
 	}
 	trusted := []ed25519.PublicKey{prototest.Public(prototest.CommandKey), prototest.Public(prototest.PlanKey)}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, p := range []protocol.Purpose{protocol.PurposeCommand, protocol.PurposePlan, protocol.PurposeModel} {
+		for _, p := range []protocol.Purpose{protocol.PurposeCommand, protocol.PurposePlan, protocol.PurposeModel, protocol.PurposeTime} {
 			_, err := protocol.Verify(p, b, trusted)
 			if err != nil && !errors.Is(err, protocol.ErrInvalid) && !errors.Is(err, protocol.ErrSignature) {
 				t.Fatalf("%v", err)

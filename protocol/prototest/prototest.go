@@ -76,6 +76,10 @@ func Messages() []Message {
 	}
 	signedCommand, err := protocol.Sign(protocol.PurposeCommand, encode(command), CommandKey)
 	check(err)
+	nonce := []byte("sixteen bytes...")
+	now := &protocol.Time{Version: protocol.Version, Tenant: "acme", Device: "hub-1", Nonce: nonce, Now: wall}
+	signedTime, err := protocol.Sign(protocol.PurposeTime, encode(now), CommandKey)
+	check(err)
 	record := func(k protocol.Kind, span uint64, body any) protocol.Record {
 		return protocol.Record{Kind: k, Boot: 5, Mono: 90_000, Wall: wall, Span: span, Body: encode(body)}
 	}
@@ -94,11 +98,14 @@ func Messages() []Message {
 		message("ack", &protocol.Ack{Version: protocol.Version, Lane: protocol.LaneEvent, Epoch: 7, Committed: 42}),
 		message("state", &protocol.State{Version: protocol.Version, Online: true, Boot: 5, Agent: "1.0"}),
 		message("signal", &protocol.Signal{Version: protocol.Version, Session: "session-1", Kind: "offer", Body: "v=0"}),
+		message("time-request", &protocol.TimeRequest{Version: protocol.Version, Nonce: nonce}),
+		message("time", now),
 		message("plan", plan),
 		message("command", command),
 		message("command_assist", session),
 		signed("plan_signed", protocol.PurposePlan, signedPlan, PlanKey),
 		signed("command_signed", protocol.PurposeCommand, signedCommand, CommandKey),
+		signed("time_signed", protocol.PurposeTime, signedTime, CommandKey),
 	}
 }
 

@@ -13,14 +13,14 @@ type Session struct {
 
 	conn *conn
 	key  string // "tenant/device"
-	up   [4]string
+	up   [5]string
 	down atomic.Uint32 // bit per down channel that the device has subscribed to
 }
 
 // upChannels and downChannels give each channel its place in Session.up and Session.down.
 var (
-	upChannels   = [4]protocol.Channel{protocol.UpEvent, protocol.UpTelemetry, protocol.UpAssist, protocol.UpState}
-	downChannels = [4]protocol.Channel{protocol.DownAck, protocol.DownCommand, protocol.DownAssist, protocol.DownModel}
+	upChannels   = [5]protocol.Channel{protocol.UpEvent, protocol.UpTelemetry, protocol.UpAssist, protocol.UpState, protocol.UpTime}
+	downChannels = [5]protocol.Channel{protocol.DownAck, protocol.DownCommand, protocol.DownAssist, protocol.DownModel, protocol.DownTime}
 )
 
 func newSession(tenant, device string, c *conn) *Session {

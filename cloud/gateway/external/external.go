@@ -7,6 +7,7 @@
 // Presence, signalling and wakes go to every instance.
 //
 //	$share/hearthline/hl/1/+/+/up/event, .../telemetry    to one instance, QoS 1, acknowledged after commit
+//	$share/hearthline/hl/1/+/+/up/time                    to one instance, QoS 0
 //	hl/1/+/+/state, hl/1/+/+/up/assist                    to all
 //	hl/wake/{tenant}/{home}                               from one instance to all; both empty: look at everything
 //
@@ -45,8 +46,10 @@ type Handler interface {
 	// Message takes a message of a lane. It may wait; done is to be called, from anywhere, when the message
 	// needs no more work.
 	Message(tenant, device string, lane protocol.Lane, payload []byte, done func())
-	// State says that a device is there or gone.
-	State(tenant, device string, s protocol.State)
+	// State says that a device is there or gone; kept, that the broker kept this from before we connected.
+	State(tenant, device string, s protocol.State, kept bool)
+	// Time takes the question what time it is.
+	Time(tenant, device string, ask protocol.TimeRequest)
 	// Signal takes a step of a remote session.
 	Signal(tenant, device string, s protocol.Signal)
 }
@@ -124,6 +127,7 @@ func (l *Link) Stats() *Stats { return &l.stats }
 var Filters = map[string]byte{
 	"$share/hearthline/hl/1/+/+/up/event":     1,
 	"$share/hearthline/hl/1/+/+/up/telemetry": 1,
+	"$share/hearthline/hl/1/+/+/up/time":      0,
 	"hl/1/+/+/up/assist":                      0,
 	"hl/1/+/+/state":                          1,
 	wakeRoot + "+/+":                          0,
@@ -185,7 +189,7 @@ func (l *Link) receive(_ mqtt.Client, m mqtt.Message) {
 			delete(l.online, tenant+"/"+device)
 		}
 		l.mu.Unlock()
-		l.opts.Handler.State(tenant, device, s)
+		l.opts.Handler.State(tenant, device, s, m.Retained())
 	case protocol.UpAssist:
 		var s protocol.Signal
 		if err := protocol.Unmarshal(m.Payload(), &s); err != nil {
@@ -193,6 +197,13 @@ func (l *Link) receive(_ mqtt.Client, m mqtt.Message) {
 			return
 		}
 		l.opts.Handler.Signal(tenant, device, s)
+	case protocol.UpTime:
+		var ask protocol.TimeRequest
+		if err := protocol.Unmarshal(m.Payload(), &ask); err != nil {
+			l.log.Warn("question of the time not understood", "tenant", tenant, "device", device, "error", err)
+			return
+		}
+		l.opts.Handler.Time(tenant, device, ask)
 	}
 }
 
@@ -208,8 +219,8 @@ func (l *Link) Online(tenant, device string) bool {
 // be there, or when the queue is full.
 func (l *Link) Send(tenant, device string, c protocol.Channel, payload []byte) bool {
 	qos := byte(1)
-	if c == protocol.DownAck {
-		qos = 0 // the next batch asks again
+	if c == protocol.DownAck || c == protocol.DownTime {
+		qos = 0 // the next batch asks again, and the next question
 	} else if !l.Online(tenant, device) {
 		return false
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be hearth-lab, as far as the lab starts it again, and a program that tells
-// the time whenever it is asked.
+// TestMain lets the test binary be hearth-lab, as far as the lab starts it again, a program that tells the
+// time whenever it is asked, and the two programs of a hub.
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv("HEARTH_TEST_CLOCK") != "":
@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		}
 	case len(os.Args) > 1 && (os.Args[1] == "chaos" || os.Args[1] == "fleet"):
 		labMain()
+	case len(os.Args) > 2 && os.Args[1] == "hub":
+		hubMain(os.Args[2])
+	case len(os.Args) > 1 && os.Args[1] == "assist":
+		assistMain()
 	default:
 		os.Exit(m.Run())
 	}

@@ -16,7 +16,7 @@ import (
 
 // system reads the kernel's own figures. Files stay open and buffers are reused.
 type system struct {
-	stat, mem, snmp *os.File
+	stat, mem, snmp figures
 	disk            string
 	zones           []zone
 	buf             []byte
@@ -26,23 +26,37 @@ type system struct {
 
 type zone struct {
 	name string
+	figures
+}
+
+// figures is a file of procfs or sysfs, asked again and again.
+type figures struct {
 	file *os.File
+	fd   int // of file, which would ask the kernel for its mode each time
+}
+
+func openFigures(path string) (figures, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return figures{}, err
+	}
+	return figures{f, int(f.Fd())}, nil
 }
 
 func openSystem(disk string) (*system, error) {
 	s := &system{disk: disk, buf: make([]byte, 8192), reboot: rebootReason()}
 	for _, f := range []struct {
-		to   **os.File
+		to   *figures
 		path string
 	}{{&s.stat, "/proc/stat"}, {&s.mem, "/proc/meminfo"}, {&s.snmp, "/proc/self/net/snmp"}} {
 		var err error
-		if *f.to, err = os.Open(f.path); err != nil {
+		if *f.to, err = openFigures(f.path); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 	}
 	paths, _ := filepath.Glob("/sys/class/thermal/thermal_zone*/temp")
 	for _, p := range paths[:min(len(paths), 4)] {
-		if f, err := os.Open(p); err == nil {
+		if f, err := openFigures(p); err == nil {
 			s.zones = append(s.zones, zone{filepath.Base(filepath.Dir(p)), f})
 		}
 	}
@@ -51,9 +65,9 @@ func openSystem(disk string) (*system, error) {
 }
 
 func (s *system) close() (err error) {
-	for _, f := range []*os.File{s.stat, s.mem, s.snmp} {
-		if f != nil {
-			err = errors.Join(err, f.Close())
+	for _, f := range []figures{s.stat, s.mem, s.snmp} {
+		if f.file != nil {
+			err = errors.Join(err, f.file.Close())
 		}
 	}
 	for _, z := range s.zones {
@@ -64,8 +78,8 @@ func (s *system) close() (err error) {
 
 // read returns what one read of the file gives: procfs makes the text anew for a read at its beginning, and more
 // than the buffer is not needed. os.File would ask once more, to see the end.
-func (s *system) read(f *os.File) []byte {
-	n, _ := unix.Pread(int(f.Fd()), s.buf, 0)
+func (s *system) read(f figures) []byte {
+	n, _ := unix.Pread(f.fd, s.buf, 0)
 	return s.buf[:max(n, 0)]
 }
 
@@ -142,7 +156,7 @@ func (s *system) diskFree() float64 {
 }
 
 func (s *system) temperature(i int) float64 {
-	f := fields(s.read(s.zones[i].file), 1)
+	f := fields(s.read(s.zones[i].figures), 1)
 	if len(f) == 0 {
 		return math.NaN()
 	}

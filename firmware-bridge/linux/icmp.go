@@ -66,7 +66,7 @@ func openEcho(ttl int) (*echoSocket, error) {
 func (s *echoSocket) hear(fd int, on bool) {
 	drop := ^uint32(0)
 	if on {
-		drop &^= 1<<0 | 1<<3 | 1<<11 // echo reply, unreachable, time exceeded
+		drop &^= 1<<echoReply | 1<<unreachable | 1<<timeExceeded
 	}
 	if s.raw {
 		_ = unix.SetsockoptInt(fd, unix.SOL_RAW, 1 /* ICMP_FILTER */, int(int32(drop)))
@@ -147,22 +147,37 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 		if s.raw {
 			b = skipHeader(b)
 		}
-		switch {
-		case len(b) >= 16 && b[0] == 0 && binary.BigEndian.Uint64(b[8:]) == token:
+		switch kind := answers(b, token); {
+		case kind == echoReply, kind == unreachable && a.from == to: // who refuses pings is there
 			return a, nil
-		case len(b) >= 8 && (b[0] == 11 || b[0] == 3):
-			// The routers' answer quotes the header and eight bytes of what we sent.
-			q := skipHeader(b[8:])
-			if len(q) < 8 || q[0] != 8 || binary.BigEndian.Uint32(q[4:]) != uint32(token) {
-				continue
-			}
-			if b[0] == 3 {
-				return a, errUnreachable
-			}
+		case kind == unreachable:
+			return a, errUnreachable
+		case kind == timeExceeded:
 			a.hop = true
 			return a, nil
 		}
 	}
+}
+
+// Types of ICMP messages (RFC 792).
+const (
+	echoReply    = 0
+	unreachable  = 3
+	timeExceeded = 11
+)
+
+// answers is the type of an ICMP message that answers the request with this token, or -1 if it does not.
+func answers(b []byte, token uint64) int {
+	switch {
+	case len(b) >= 16 && b[0] == echoReply && binary.BigEndian.Uint64(b[8:]) == token:
+		return echoReply
+	case len(b) >= 8 && (b[0] == unreachable || b[0] == timeExceeded):
+		// It quotes the header and eight bytes of what we sent.
+		if q := skipHeader(b[8:]); len(q) >= 8 && q[0] == 8 && binary.BigEndian.Uint32(q[4:]) == uint32(token) {
+			return int(b[0])
+		}
+	}
+	return -1
 }
 
 func skipHeader(b []byte) []byte {

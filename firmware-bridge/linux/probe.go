@@ -49,7 +49,7 @@ type target struct {
 	window  uint32        // outcomes, the newest in the lowest bit, 1 for a failure
 	size    int
 	asked   int  // outcomes so far
-	barred  bool // we are not permitted to ask
+	heard   bool // it answered once
 	gone    bool // nobody wants to know any more
 	skipped int  // rounds since an alternative resolver was asked
 }
@@ -175,11 +175,7 @@ func (t *target) end(took time.Duration, err error) {
 	if t.gone && t.close != nil {
 		t.close()
 	}
-	if errors.Is(err, errForbidden) {
-		t.barred = true
-		return
-	}
-	if errors.Is(err, errNoOutcome) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, errForbidden) || errors.Is(err, errNoOutcome) || errors.Is(err, context.Canceled) {
 		return
 	}
 	t.window <<= 1
@@ -189,7 +185,7 @@ func (t *target) end(took time.Duration, err error) {
 		t.last = -1
 		return
 	}
-	t.last = took
+	t.last, t.heard = took, true
 }
 
 // latency in milliseconds of the last answer, NaN when the last probe failed or there is no target. A probe
@@ -225,16 +221,20 @@ func (t *target) failures() float64 {
 }
 
 // alive is whether the last outcome was good.
-func (t *target) alive() (ok, known bool) {
+func (t *target) alive() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.window&1 == 0, t.asked > 0
+	return t.asked > 0 && t.window&1 == 0
 }
 
-func (t *target) forbidden() bool {
+// mute is whether it never answered. A target that is not there says nothing either.
+func (t *target) mute() bool {
+	if t == nil {
+		return true
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.barred
+	return !t.heard
 }
 
 // pinger asks by ICMP echo, through the same socket for as long as answers come. The zero pinger is ready; one goroutine at a

@@ -120,7 +120,11 @@ func (d *Driver) columns(r *round, values []float64) []float64 {
 
 	gauge("gateway.reachable", "", 0, d.gatewayReachable(r.gateway))
 	gauge("gateway.rtt_ms", "", 2, r.gateway.latency())
-	gauge("gateway.loss_ratio", "", 3, r.gateway.failures())
+	loss := math.NaN()
+	if !r.gateway.mute() {
+		loss = r.gateway.failures()
+	}
+	gauge("gateway.loss_ratio", "", 3, loss)
 	if d.opts.Probe.IsValid() {
 		gauge("wan.rtt_ms", "", 2, r.wan.latency())
 		gauge("wan.loss_ratio", "", 3, r.wan.failures())
@@ -178,12 +182,13 @@ func (d *Driver) columns(r *round, values []float64) []float64 {
 	return values
 }
 
-// gatewayReachable is by ping, or by the ARP table where we may not ping. Without a gateway it is 0.
+// gatewayReachable is by ping, or by the ARP table where we may not ping and where no ping was ever answered:
+// many routers drop them. Without a gateway it is 0.
 func (d *Driver) gatewayReachable(t *target) float64 {
 	if t == nil {
 		return 0
 	}
-	if t.forbidden() {
+	if t.mute() {
 		list, err := d.nl.Neighbours()
 		if err != nil {
 			return math.NaN()
@@ -195,11 +200,7 @@ func (d *Driver) gatewayReachable(t *target) float64 {
 		}
 		return 0
 	}
-	ok, known := t.alive()
-	if !known {
-		return math.NaN()
-	}
-	return truth(ok)
+	return truth(t.alive())
 }
 
 // neighbourAlive: reachable, stale, delay, probe or permanent; not incomplete, failed or unused.

@@ -340,6 +340,38 @@ func TestWithoutThePermissionToPingTheNeighbourTableTells(t *testing.T) {
 	}
 }
 
+// A router that drops or refuses pings is no router that is gone.
+func TestARouterThatWantsNoPingsIsReachable(t *testing.T) {
+	t.Parallel()
+	for verdict, loss := range map[string]string{"drop": "NaN", "reject": "0"} {
+		t.Run(verdict, func(t *testing.T) {
+			t.Parallel()
+			inHub(t, func(h *Home, d *linux.Driver) {
+				err := h.Run(t.Context(), Command{Host: "router", Argv: []string{"nft",
+					"add table ip pings; add chain ip pings in { type filter hook input priority -10; }; add rule ip pings in icmp type echo-request " + verdict,
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 3 {
+					s, err := d.Sample(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					got := map[string]float64{}
+					for i, m := range s.Schema.Metrics {
+						got[m.Name] = s.Values[i]
+					}
+					if text := fmt.Sprint(got["gateway.loss_ratio"]); got["gateway.reachable"] != 1 || text != loss {
+						t.Errorf("reachable %g, loss %s", got["gateway.reachable"], text)
+					}
+					time.Sleep(600 * time.Millisecond)
+				}
+			})
+		})
+	}
+}
+
 func TestALuckyAnswerOnALossyLineIsNoProofThatAResolverIsFast(t *testing.T) {
 	t.Parallel()
 	inHub(t, func(h *Home, d *linux.Driver) {

@@ -33,10 +33,10 @@ type Options struct {
 	Log      agent.Log
 	Clock    *agent.Clock
 	Interval time.Duration // between samples; 0 means 10s
-	Fast     time.Duration // while risk is high; 0 means 1s, never more than Interval
+	Fast     time.Duration // while risk is high, at most HotFor after the last event; 0 means 1s, never more than Interval
 	Calm     time.Duration // after CalmAfter without a symptom; 0 means Interval
 	Batch    time.Duration // age at which a block is sealed; 0 means 5m
-	Hot      time.Duration // the same while risk is high or a symptom is open; 0 means 2s, never more than Batch
+	Hot      time.Duration // the same while risk is high or a symptom is open, at most HotFor after the last event; 0 means 2s, never more than Batch
 	Rules    []Rule        // nil means DefaultRules
 
 	Model     *risk.Model        // nil until SetModel: no prediction on the hub
@@ -45,6 +45,10 @@ type Options struct {
 
 	Logger *slog.Logger // nil means discard
 }
+
+// HotFor is how long after the last event what is wrong still hurries. By then it is told, and a trouble may
+// last for months: a hub should not sample, send and be acknowledged every second or ten because of it.
+const HotFor = 10 * time.Minute
 
 // calmAfter is how long nothing may have happened before the pace drops to Options.Calm.
 const calmAfter = 30 * time.Minute
@@ -143,14 +147,22 @@ func (s *Sampler) stop() error {
 func (s *Sampler) seconds() float64 { return float64(s.opts.Clock.Mono()) / 1000 }
 
 func (s *Sampler) pace() time.Duration {
-	switch quiet := time.Duration(s.opts.Clock.Mono()-s.eventAt) * time.Millisecond; {
-	case s.hub.high:
+	switch quiet := s.quiet(); {
+	case s.hub.high && quiet < HotFor:
 		return s.opts.Fast
-	case s.opts.Calm > s.opts.Interval && quiet > calmAfter && !s.open():
+	case quiet > calmAfter && !s.wrong():
 		return s.opts.Calm
 	}
 	return s.opts.Interval
 }
+
+// quiet is how long ago the last event was, or the start.
+func (s *Sampler) quiet() time.Duration {
+	return time.Duration(s.opts.Clock.Mono()-s.eventAt) * time.Millisecond
+}
+
+// wrong reports whether risk is high or any symptom lasts.
+func (s *Sampler) wrong() bool { return s.hub.high || s.open() }
 
 // once takes one sample through everything. A failed sample is logged once and tried again.
 func (s *Sampler) once(ctx context.Context, pace time.Duration) {
@@ -185,7 +197,7 @@ func (s *Sampler) once(ctx context.Context, pace time.Duration) {
 		rose = true
 	}
 	limit := s.opts.Batch
-	if s.hub.high || s.open() {
+	if s.wrong() && s.quiet() < HotFor {
 		limit = s.opts.Hot
 	}
 	age := time.Duration(sample.Mono-s.first)*time.Millisecond + pace // as it would be after the next sample

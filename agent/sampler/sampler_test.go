@@ -316,3 +316,28 @@ func TestTheCalmPaceIsLeftAtTheFirstSymptom(t *testing.T) {
 		t.Errorf("samples per half hour %v", n)
 	}
 }
+
+func TestATroubleThatLastsStopsHurryingTheHub(t *testing.T) {
+	schema := metrics(t, "wan.loss_ratio")
+	l, d := play(t, schema, time.Hour, func(time.Duration) []float64 { return []float64{0.5} },
+		func(o *sampler.Options) { o.Model, o.Calm = model(t), time.Minute })
+	if len(l.of(protocol.EventRisk)) != 1 || len(l.of(protocol.EventRiskOver)) != 0 {
+		t.Fatalf("events %v", l.events)
+	}
+	n := map[bool]int{}
+	for _, at := range d.taken {
+		n[at > sampler.HotFor+time.Minute]++
+	}
+	if n[false] < 570 || n[true] < 290 || n[true] > 296 {
+		t.Errorf("%d samples while it is news, %d in the 49 minutes after", n[false], n[true])
+	}
+	full := 0
+	for _, b := range l.blocks {
+		if b.Rows >= 29 {
+			full++
+		}
+	}
+	if full < 9 || len(l.blocks) > 640 {
+		t.Errorf("%d blocks, %d of them of five minutes", len(l.blocks), full)
+	}
+}

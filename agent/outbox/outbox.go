@@ -368,22 +368,24 @@ func (o *Outbox) Run(ctx context.Context) error {
 	every := min(o.opts.SpillAfter/2, 2*time.Second)
 	tick := time.NewTimer(every)
 	defer tick.Stop()
-	for {
-		if o.idle() {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-o.stirred:
-			}
-		}
-		tick.Reset(every)
+	for waiting := true; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			if err := o.maintain(false); err != nil {
+				o.opts.Log.Error("outbox cannot write; telemetry stays in memory", "error", err)
+			}
+			waiting = false
+		case <-o.stirred:
 		}
-		if err := o.maintain(false); err != nil {
-			o.opts.Log.Error("outbox cannot write; telemetry stays in memory", "error", err)
+		switch idle := o.idle(); {
+		case idle:
+			tick.Stop()
+			waiting = false
+		case !waiting:
+			tick.Reset(every)
+			waiting = true
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -34,7 +35,7 @@ func TLSDialer(present func() *agent.Identity, timeout time.Duration) func(conte
 	}
 }
 
-func (u *Uplink) clientOptions(ctx context.Context, lost chan<- error, down chan<- mqtt.Message) *mqtt.ClientOptions {
+func (u *Uplink) clientOptions(ctx context.Context, kept *atomic.Pointer[keptConn], lost chan<- error, down chan<- mqtt.Message) *mqtt.ClientOptions {
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{{Scheme: "tls", Host: "broker"}} // named in no packet; Dial knows the address
 	o.SetClientID(u.opts.Device)
@@ -44,12 +45,18 @@ func (u *Uplink) clientOptions(ctx context.Context, lost chan<- error, down chan
 	o.SetConnectRetry(false)
 	o.SetStore(noStore{})
 	o.SetOrderMatters(true)
-	o.SetKeepAlive(u.opts.KeepAlive)
-	o.SetPingTimeout(min(u.opts.KeepAlive, 10*time.Second))
+	o.SetKeepAlive(0) // keptConn does it
 	o.SetConnectTimeout(u.opts.KeepAlive)
 	o.SetWriteTimeout(10 * time.Second)
 	o.SetBinaryWill(protocol.Topic(u.opts.Tenant, u.opts.Device, protocol.UpState), u.state(false), 1, true)
-	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return u.opts.Dial(ctx) })
+	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+		c, err := u.opts.Dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		kept.Store(newKeptConn(c, u.opts.KeepAlive))
+		return kept.Load(), nil
+	})
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 		select {

@@ -193,7 +193,8 @@ func (u *Uplink) session(ctx context.Context) error {
 	defer cancel()
 	lost := make(chan error, 1)
 	down := make(chan mqtt.Message)
-	c := mqtt.NewClient(u.clientOptions(ctx, lost, down))
+	var kept atomic.Pointer[keptConn]
+	c := mqtt.NewClient(u.clientOptions(ctx, &kept, lost, down))
 	if err := wait(ctx, c.Connect(), u.opts.KeepAlive); err != nil {
 		go c.Disconnect(0) // an attempt that still hangs ends by its own timeout
 		return fmt.Errorf("connect: %w", err)
@@ -215,7 +216,7 @@ func (u *Uplink) session(ctx context.Context) error {
 	}
 	c.Publish(protocol.Topic(u.opts.Tenant, u.opts.Device, protocol.UpState), 1, true, u.state(true))
 	u.connected(ctx)
-	return u.serve(ctx, c, lost, down)
+	return u.serve(ctx, c, kept.Load(), lost, down)
 }
 
 func (u *Uplink) connected(ctx context.Context) {
@@ -229,7 +230,7 @@ func (u *Uplink) connected(ctx context.Context) {
 }
 
 // serve sends and receives until the connection is lost or ctx ends.
-func (u *Uplink) serve(ctx context.Context, c mqtt.Client, lost <-chan error, down <-chan mqtt.Message) error {
+func (u *Uplink) serve(ctx context.Context, c mqtt.Client, conn *keptConn, lost <-chan error, down <-chan mqtt.Message) error {
 	defer func() { u.since = time.Now() }()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -237,13 +238,23 @@ func (u *Uplink) serve(ctx context.Context, c mqtt.Client, lost <-chan error, do
 		u.lanes[i].reset()
 	}
 	u.time.connected()
+	var sendAt time.Time // only what happened makes it sooner: a ping does not ask the outbox
 	for {
-		next, err := u.send(c)
+		if now := time.Now(); !now.Before(sendAt) {
+			wait, err := u.send(c, now)
+			if err != nil {
+				return err
+			}
+			sendAt = now.Add(wait)
+		}
+		ping, err := conn.keep()
 		if err != nil {
 			return err
 		}
-		timer.Reset(min(next, u.keepTime(c)))
+		timer.Reset(min(time.Until(sendAt), ping, u.keepTime(c)))
 		select {
+		case <-timer.C:
+			continue
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-lost:
@@ -255,14 +266,13 @@ func (u *Uplink) serve(ctx context.Context, c mqtt.Client, lost <-chan error, do
 			if b, err := protocol.Marshal(&s); err == nil {
 				c.Publish(protocol.Topic(u.opts.Tenant, u.opts.Device, protocol.UpAssist), 1, false, b)
 			}
-		case <-timer.C:
 		}
+		sendAt = time.Time{}
 	}
 }
 
 // send fills the windows, events first, and returns how long nothing needs to be done.
-func (u *Uplink) send(c mqtt.Client) (time.Duration, error) {
-	now := time.Now()
+func (u *Uplink) send(c mqtt.Client, now time.Time) (time.Duration, error) {
 	for i := range u.lanes {
 		l := &u.lanes[i]
 		if err := l.checkTimeout(now); err != nil {

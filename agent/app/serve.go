@@ -59,38 +59,10 @@ func Serve(ctx context.Context, c *Config, log *slog.Logger) error {
 	if how.URL != "" {
 		wg.Go(func() { _ = keeper.Run(ctx) })
 	}
-	wg.Go(func() { settle(ctx, log) })
 	err = a.Run(ctx)
 	stop()
 	wg.Wait()
 	return err
-}
-
-const (
-	settleAfter = 20 * time.Second  // starting up is over: connected, first samples taken
-	settleEvery = 100 * time.Second // less than the two minutes after which Go collects garbage anyway, so this is instead
-)
-
-// settle frees what only starting up needed, and from then on what an event, a batch or a fix did.
-func settle(ctx context.Context, log *slog.Logger) {
-	parts, err := program()
-	if err != nil {
-		log.Debug("memory of the program is not freed", "error", err)
-	}
-	t := time.NewTimer(settleAfter)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		t.Reset(settleEvery)
-		debug.FreeOSMemory()
-		if err := trim(parts); err != nil {
-			log.Debug("memory of the program is not freed", "error", err)
-		}
-	}
 }
 
 func optional(path, key string) ([]byte, error) {

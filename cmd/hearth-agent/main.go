@@ -44,5 +44,6 @@ func run(ctx context.Context, path string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: config.LogLevel}))
+	go settle(ctx, log)
 	return app.Serve(ctx, config, log)
 }

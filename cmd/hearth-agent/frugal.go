@@ -66,6 +66,7 @@ func settle(ctx context.Context, log *slog.Logger) {
 		}
 	}
 }
+
 // slacken lets the runtime's supervisor wake a little late. It wakes exactly at every timer's time, but the
 // thread that serves the timer sleeps in epoll_wait, which Linux ends up to a thousandth of its timeout later:
 // 5 ms of 5 s. In between the supervisor, seeing a timer overdue, looked 25 to 35 times for it, 20 us apart.

@@ -347,7 +347,8 @@ func TestARouterThatWantsNoPingsIsReachable(t *testing.T) {
 		t.Run(verdict, func(t *testing.T) {
 			t.Parallel()
 			inHub(t, func(h *Home, d *linux.Driver) {
-				err := h.Run(t.Context(), Command{Host: "router", Argv: []string{"nft",
+				err := h.Run(t.Context(), Command{Host: "router", Argv: []string{
+					"nft",
 					"add table ip pings; add chain ip pings in { type filter hook input priority -10; }; add rule ip pings in icmp type echo-request " + verdict,
 				}})
 				if err != nil {

@@ -2,7 +2,7 @@
 //
 // Delivery is end to end: the broker's PUBACK frees nothing, only the cloud's Ack does, so any broker will
 // do and one that forgets loses nothing. paho is used as a plain client: it keeps no queue, stores no
-// message and never reconnects by itself.
+// message, never reconnects by itself and leaves the keep-alive to this package.
 //
 //	connect (with jitter) -> subscribe -> say online -> send from the last ack, events first
 //	      ^                                                |

@@ -227,6 +227,9 @@ func (g *Gateway) buildLink(key ed25519.PrivateKey) error {
 // send hands a message to whichever broker there is.
 func (g *Gateway) send(tenant, device string, c protocol.Channel, payload []byte) bool {
 	if g.link != nil {
+		if c == protocol.DownCommand { // it may have connected while none of us was there to offer
+			g.offerTime(tenant, device)
+		}
 		return g.link.Send(tenant, device, c, payload)
 	}
 	return g.broker.Send(tenant, device, c, payload)

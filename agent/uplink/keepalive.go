@@ -64,12 +64,15 @@ func (c *keptConn) keep() (next time.Duration, err error) {
 		if wait := c.pinged + min(pingTimeout, c.every) - now; wait > 0 {
 			return wait, nil
 		}
+		_ = c.Conn.Close() // before paho says goodbye: the broker would drop our last will
 		return 0, errNoPong
 	}
 	c.pinged = 0
 	if due := min(heard, time.Duration(c.sent.Load())) + c.every; now < due {
 		return due - now, nil
 	}
+	stuck := time.AfterFunc(pingTimeout, func() { _ = c.Conn.Close() }) // ends the write
+	defer stuck.Stop()
 	if _, err := c.Write([]byte{0xC0, 0}); err != nil { // PINGREQ
 		return 0, fmt.Errorf("ping: %w", err)
 	}

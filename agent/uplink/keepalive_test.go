@@ -57,11 +57,13 @@ func TestTheBrokerIsToldOfTheKeepAlive(t *testing.T) {
 // wire is a connection to a broker that takes everything and hears nothing by itself.
 type wire struct {
 	net.Conn
-	sent bytes.Buffer
-	in   io.Reader
+	sent   bytes.Buffer
+	in     io.Reader
+	closed bool
 }
 
 func (w *wire) Write(b []byte) (int, error) { return w.sent.Write(b) }
+func (w *wire) Close() error                { w.closed = true; return nil }
 func (w *wire) Read(b []byte) (int, error)  { return w.in.Read(b) }
 
 func TestABrokerIsPingedWhenNothingIsHeardAndLeftWhenItStaysSilent(t *testing.T) {
@@ -95,8 +97,8 @@ func TestABrokerIsPingedWhenNothingIsHeardAndLeftWhenItStaysSilent(t *testing.T)
 		expect(0, 30*time.Second, 2) // sending is no sign of life: the pong was the last
 		expect(30*time.Second, 10*time.Second, 3)
 		time.Sleep(10 * time.Second)
-		if _, err := c.keep(); !errors.Is(err, errNoPong) {
-			t.Errorf("after silence: %v", err)
+		if _, err := c.keep(); !errors.Is(err, errNoPong) || !w.closed {
+			t.Errorf("after silence: %v, closed %t: with a goodbye the last will would not be told", err, w.closed)
 		}
 	})
 }

@@ -148,7 +148,7 @@ func (s *echoSocket) ask(ctx context.Context, to netip.Addr, timeout time.Durati
 			b = skipHeader(b)
 		}
 		switch kind := answers(b, token); {
-		case kind == echoReply, kind == unreachable && a.from == to: // who refuses pings is there
+		case kind == echoReply, kind == unreachable && a.from == to && refusal(b[1]): // who refuses pings is there
 			return a, nil
 		case kind == unreachable:
 			return a, errUnreachable
@@ -179,6 +179,11 @@ func answers(b []byte, token uint64) int {
 	}
 	return -1
 }
+
+// refusal is whether this code of an unreachable says that somebody wants no pings: protocol or port unreachable,
+// or one of the prohibitions. The others say that somebody could not be reached, which an address that
+// stands for others says in its own name.
+func refusal(code byte) bool { return code == 2 || code == 3 || code == 9 || code == 10 || code == 13 }
 
 func skipHeader(b []byte) []byte {
 	if len(b) < 20 || len(b) < int(b[0]&15)*4 {

@@ -220,21 +220,24 @@ func (t *target) failures() float64 {
 	return float64(bits.OnesCount32(t.window&(1<<n-1))) / float64(n)
 }
 
-// alive is whether the last outcome was good.
+// alive is whether the last outcome was good. A target that is not there is not alive.
 func (t *target) alive() bool {
+	if t == nil {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.asked > 0 && t.window&1 == 0
 }
 
-// mute is whether it never answered. A target that is not there says nothing either.
+// mute is whether no probe was answered, as far back as the window goes.
 func (t *target) mute() bool {
 	if t == nil {
-		return true
+		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.heard
+	return !t.heard || t.asked >= t.size && bits.OnesCount32(t.window&(1<<t.size-1)) == t.size
 }
 
 // pinger asks by ICMP echo, through the same socket for as long as answers come. The zero pinger is ready; one goroutine at a

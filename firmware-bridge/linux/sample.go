@@ -118,13 +118,12 @@ func (d *Driver) columns(r *round, values []float64) []float64 {
 	}
 	counter := func(name, instance string, value float64) { add(name, instance, protocol.Counter, 0, value) }
 
-	gauge("gateway.reachable", "", 0, d.gatewayReachable(r.gateway))
-	gauge("gateway.rtt_ms", "", 2, r.gateway.latency())
-	loss := math.NaN()
-	if !r.gateway.mute() {
-		loss = r.gateway.failures()
+	silent := r.gateway.mute() && d.isNeighbour(r.gateway)
+	gauge("gateway.reachable", "", 0, truth(silent || r.gateway.alive()))
+	if !silent {
+		gauge("gateway.rtt_ms", "", 2, r.gateway.latency())
+		gauge("gateway.loss_ratio", "", 3, r.gateway.failures())
 	}
-	gauge("gateway.loss_ratio", "", 3, loss)
 	if d.opts.Probe.IsValid() {
 		gauge("wan.rtt_ms", "", 2, r.wan.latency())
 		gauge("wan.loss_ratio", "", 3, r.wan.failures())
@@ -182,25 +181,14 @@ func (d *Driver) columns(r *round, values []float64) []float64 {
 	return values
 }
 
-// gatewayReachable is by ping, or by the ARP table where we may not ping and where no ping was ever answered:
-// many routers drop them. Without a gateway it is 0.
-func (d *Driver) gatewayReachable(t *target) float64 {
-	if t == nil {
-		return 0
-	}
-	if t.mute() {
-		list, err := d.nl.Neighbours()
-		if err != nil {
-			return math.NaN()
-		}
-		for _, n := range list {
-			if n.IP == t.addr {
-				return truth(neighbourAlive(n))
-			}
-		}
-		return 0
-	}
-	return truth(t.alive())
+// isNeighbour is whether the ARP table has the gateway: where we may not ping, and where pings are dropped, as
+// many routers do, it tells whether the gateway is there.
+func (d *Driver) isNeighbour(gateway *target) bool {
+	def, _ := d.view.defaultRoute()
+	list, err := d.nl.Neighbours()
+	return err == nil && gateway != nil && slices.ContainsFunc(list, func(n rtnl.Neighbour) bool {
+		return n.IP == gateway.addr && n.Index == def.Index && neighbourAlive(n)
+	})
 }
 
 // neighbourAlive: reachable, stale, delay, probe or permanent; not incomplete, failed or unused.

@@ -2,6 +2,7 @@ package home
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -359,12 +360,10 @@ func TestARouterThatWantsNoPingsIsReachable(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					got := map[string]float64{}
-					for i, m := range s.Schema.Metrics {
-						got[m.Name] = s.Values[i]
-					}
-					if text := fmt.Sprint(got["gateway.loss_ratio"]); got["gateway.reachable"] != 1 || text != loss {
-						t.Errorf("reachable %g, loss %s", got["gateway.reachable"], text)
+					reachable, rtt := s.Get("gateway.reachable", ""), s.Get("gateway.rtt_ms", "")
+					lost := fmt.Sprint(s.Get("gateway.loss_ratio", ""))
+					if reachable != 1 || lost != loss || math.IsNaN(rtt) != (verdict == "drop") {
+						t.Errorf("reachable %g, rtt %g, loss %s", reachable, rtt, lost)
 					}
 					time.Sleep(600 * time.Millisecond)
 				}

@@ -27,14 +27,15 @@ const supervisorSlack = "10000000" // ns
 const (
 	settleAfter = 20 * time.Second // starting up is over: connected, first samples taken
 	settleEvery = 5 * time.Minute  // as often as telemetry is sent, which wakes what a sample leaves asleep
-	garbageRoom = 3 << 20          // what may be allocated before Go collects by itself; five calm minutes take 0.4 MB
+	garbageRoom = 3 << 20          // of which Go keeps a megabyte; what may be allocated before it collects by itself. Five calm minutes take 0.4 MB
 )
 
 // frugal tunes the Go runtime for a program that sleeps nearly always.
 func frugal() {
 	debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(processors)
-	// Go would ask for a huge page of 2 MB as soon as it has a memory limit.
+	// Go would ask for a huge page of 2 MB as soon as it has a memory limit. Programs that the agent starts do
+	// without as well.
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	slacken()
 }

@@ -105,7 +105,7 @@ func TestAManagerWithPsqlGetsAnswers(t *testing.T) {
 			"select count(*) || ' ' || bool_and(late) || ' ' || min(customer_name) || ' ' || min(promise) from hearthline.promises_due": "2 true Wei Lin we call back",
 			"select customer_name || ' ' || home_name || ' ' || open_matters from hearthline.callers where phone = '+886912345678'":     "Wei Lin Lin, Taipei 1",
 			"select count(*) || ' ' || min(isp) from hearthline.devices_offline":                                                        "1 hinet",
-			"select fixed || ' ' || contacts || ' ' || tickets from hearthline.days":                                                    "1 2 1",
+			"select sum(fixed) || ' ' || sum(contacts) || ' ' || sum(tickets) from hearthline.days":                                     "1 2 1",
 			"select action || ' ' || applied || ' ' || held || ' ' || rolled_back from hearthline.fixes":                                "dns.switch 1 1 0",
 			"select customer_name || ' ' || contacts from hearthline.came_again":                                                        "Wei Lin 2",
 			"select count(*)::text from hearthline.time_to_solve":                                                                       "0",

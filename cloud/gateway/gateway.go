@@ -166,6 +166,9 @@ func (g *Gateway) build(key ed25519.PrivateKey) (err error) {
 	g.commands, err = command.New(command.Options{
 		DB: g.opts.DB, Key: key, Timeline: g.opts.Timeline, Clock: g.now,
 		Publish: func(_ context.Context, tenant, device string, signed []byte) bool {
+			if g.link != nil { // it may have connected while none of us was there to offer
+				g.offerTime(tenant, device)
+			}
 			return g.send(tenant, device, protocol.DownCommand, signed)
 		},
 	})
@@ -227,9 +230,6 @@ func (g *Gateway) buildLink(key ed25519.PrivateKey) error {
 // send hands a message to whichever broker there is.
 func (g *Gateway) send(tenant, device string, c protocol.Channel, payload []byte) bool {
 	if g.link != nil {
-		if c == protocol.DownCommand { // it may have connected while none of us was there to offer
-			g.offerTime(tenant, device)
-		}
 		return g.link.Send(tenant, device, c, payload)
 	}
 	return g.broker.Send(tenant, device, c, payload)
